@@ -1,0 +1,1 @@
+"""A simulated vLLM-like model server. It stands in for the GPU, and for nothing else."""
