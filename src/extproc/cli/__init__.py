@@ -1,1 +1,31 @@
-""""""
+"""The command line: `extproc serve | check | probe | sim | demo`.
+
+Exit codes everywhere: 0 good, 1 unhealthy or refused, 2 bad configuration or usage.
+"""
+
+from importlib import import_module
+
+import click
+
+from extproc import __version__
+
+COMMANDS = ("serve", "check", "probe", "sim", "demo")
+
+
+class _Commands(click.Group):
+    """Loads a command's module only when the command is asked for: some import much."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"extproc.cli.{cmd_name}"), cmd_name)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="extproc")
+def main() -> None:
+    """The model-aware endpoint picker for Envoy and Kubernetes InferencePools."""

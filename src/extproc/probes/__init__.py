@@ -1,1 +1,1 @@
-""""""
+"""Asking every endpoint what it serves."""

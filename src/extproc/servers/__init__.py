@@ -1,1 +1,1 @@
-""""""
+"""The sockets that the picker listens on."""

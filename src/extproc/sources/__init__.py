@@ -1,1 +1,1 @@
-""""""
+"""Where a pool's endpoints come from."""

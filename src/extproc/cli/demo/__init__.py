@@ -1,0 +1,1 @@
+"""`extproc demo`: a real Envoy, the picker and simulated model servers, joined on loopback."""

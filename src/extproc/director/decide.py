@@ -1,0 +1,119 @@
+"""Where a request goes, as a function of the request, a snapshot, the time and a source of randomness.
+
+A refusal is only given on fresh evidence: unless every endpoint was probed within the last `EVIDENCE_AGE_S` before the
+request came, the request is held for an extra round of probes. So a model is not refused that a ready endpoint had
+begun to list between two regular probes.
+"""
+
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from extproc.director.models_reply import describe_model, list_models, nearest_names
+from extproc.scheduling.profile import Profile
+from extproc.values.decision import Decision, Hold, Reply, Route
+from extproc.values.endpoint import Endpoint
+from extproc.values.refusal import Reason, Reject
+from extproc.values.request import DescribeModel, InferenceRequest, ListModels, RouteToAny, RouteToModel
+from extproc.values.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from random import Random
+
+EVIDENCE_AGE_S = 0.25
+"""A refusal may rest on a round of probes that began at most this long before the request came."""
+
+SHOWN_MODEL_CHARACTERS = 200
+"""A model name from a client is shown back to it up to this length."""
+
+
+class DirectorPolicy(msgspec.Struct, frozen=True):
+    """The settings that bear on a decision."""
+
+    hold_s: float = 1.0
+    """How long a request may wait for news that could spare it a refusal."""
+    fallback_endpoints: int = 0
+    """How many further endpoints that serve the same model follow the first."""
+    unknown_model: Literal["reject", "passthrough"] = "reject"
+
+
+class Director:
+    """Decides. It changes nothing: the same call explains a decision without making it."""
+
+    def __init__(self, *, profile: Profile, policy: DirectorPolicy) -> None:
+        self._profile = profile
+        self._policy = policy
+
+    def decide(self, request: InferenceRequest, snapshot: Snapshot, *, now: float, rng: "Random") -> Decision:
+        """The answer to `request` by what `snapshot` knows. `now` is in monotonic seconds.
+
+        `Hold` is returned at most until `request.arrived_s` + the policy's `hold_s`; after that, never.
+        """
+        match request.intent:
+            case RouteToModel(model):
+                known = snapshot.models.get(model)
+                if known is not None and (route := self._route(request, known.candidates, now, rng)):
+                    return route
+                if known is None and self._policy.unknown_model == "passthrough":
+                    verdict = self._route_anywhere(request, snapshot, now, rng)
+                else:
+                    verdict = _refusal(model, snapshot)
+            case RouteToAny():
+                if route := self._route(request, snapshot.routable, now, rng):
+                    return route
+                verdict = self._route_anywhere(request, snapshot, now, rng)
+            case DescribeModel(model):
+                known = snapshot.models.get(model)
+                if known is not None:
+                    return Reply(200, describe_model(known))
+                verdict = _refusal(model, snapshot)
+            case ListModels():
+                if snapshot.is_complete and not snapshot.has_answer_due:
+                    return Reply(200, list_models(snapshot))
+                return self._unless_held(request, now, _list_so_far(snapshot), probe=False)
+        if snapshot.probed_since_s >= request.arrived_s - EVIDENCE_AGE_S:
+            return verdict
+        return self._unless_held(request, now, verdict, probe=True)
+
+    def _route(
+        self, request: InferenceRequest, candidates: tuple[Endpoint, ...], now: float, rng: "Random"
+    ) -> Route | None:
+        if not candidates:
+            return None
+        count = 1 + self._policy.fallback_endpoints
+        endpoints, scores = self._profile.choose(request, candidates, count=count, now=now, rng=rng)
+        return Route(endpoints, scores) if endpoints else None
+
+    def _route_anywhere(
+        self, request: InferenceRequest, snapshot: Snapshot, now: float, rng: "Random"
+    ) -> Route | Reject:
+        """A route to an endpoint that is ready, confirmed ones first: for requests whose model decides nothing."""
+        ready = tuple(state.endpoint for state in snapshot.endpoints.values() if state.is_ready)
+        return (
+            self._route(request, snapshot.routable, now, rng)
+            or self._route(request, ready, now, rng)
+            or Reject(Reason.NO_READY_ENDPOINTS)
+        )
+
+    def _unless_held(self, request: InferenceRequest, now: float, verdict: Decision, *, probe: bool) -> Decision:
+        until_s = request.arrived_s + self._policy.hold_s
+        return Hold(until_s, probe) if now < until_s else verdict
+
+
+def _refusal(model: str, snapshot: Snapshot) -> Reject:
+    shown = model[:SHOWN_MODEL_CHARACTERS]
+    if not any(state.is_ready for state in snapshot.endpoints.values()):
+        return Reject(Reason.NO_READY_ENDPOINTS)
+    if model in snapshot.models:
+        return Reject(Reason.MODEL_UNAVAILABLE, {"model": shown})
+    if not snapshot.has_answer or snapshot.has_answer_due:
+        return Reject(Reason.NOTHING_ANSWERED_YET)
+    return Reject(Reason.MODEL_UNKNOWN, {"model": shown, "available": nearest_names(shown, snapshot.models)})
+
+
+def _list_so_far(snapshot: Snapshot) -> Reply | Reject:
+    if snapshot.models:
+        return Reply(200, list_models(snapshot))
+    if snapshot.is_synced and not any(state.is_ready for state in snapshot.endpoints.values()):
+        return Reject(Reason.NO_READY_ENDPOINTS)
+    return Reject(Reason.NOTHING_ANSWERED_YET)

@@ -1,0 +1,79 @@
+"""The model's name in a multipart/form-data body (audio transcriptions)."""
+
+from typing import TYPE_CHECKING
+
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from extproc.values.refusal import Reason, Reject
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
+_UNREADABLE = Reject(Reason.BODY_NOT_DECODABLE, {"format": "multipart/form-data"})
+
+
+class _ModelField:
+    """Collects the value of the form field `model`; file contents pass by unread."""
+
+    def __init__(self) -> None:
+        self.value: bytearray | None = None
+        self.is_whole = False
+        self._header_name = bytearray()
+        self._header_value = bytearray()
+        self._is_model = False
+
+    def callbacks(self) -> "MultipartCallbacks":
+        return {
+            "on_part_begin": self._begin_part,
+            "on_part_data": self._take_data,
+            "on_header_field": lambda data, start, end: self._header_name.extend(data[start:end]),
+            "on_header_value": lambda data, start, end: self._header_value.extend(data[start:end]),
+            "on_header_end": self._end_header,
+            "on_end": self._end,
+        }
+
+    def _begin_part(self) -> None:
+        self._is_model = False
+
+    def _end_header(self) -> None:
+        if self._header_name.lower() == b"content-disposition":
+            _, options = parse_options_header(bytes(self._header_value))
+            self._is_model = options.get(b"name") == b"model" and b"filename" not in options
+            if self._is_model:
+                self.value = bytearray()
+        self._header_name.clear()
+        self._header_value.clear()
+
+    def _take_data(self, data: bytes, start: int, end: int) -> None:
+        if self._is_model and self.value is not None:
+            self.value += data[start:end]
+
+    def _end(self) -> None:
+        self.is_whole = True
+
+
+def model_of_multipart(content: bytes, content_type: str) -> str | Reject:
+    """The value of the form field `model`, possibly empty; the last one where it is given twice.
+
+    A body that breaks off before its closing boundary is refused: the engine would refuse it too.
+    """
+    _, options = parse_options_header(content_type)
+    boundary = options.get(b"boundary")
+    if not boundary:
+        return _UNREADABLE
+    field = _ModelField()
+    try:
+        parser = MultipartParser(boundary, field.callbacks())
+        parser.write(content)
+        parser.finalize()
+    except MultipartParseError:
+        return _UNREADABLE
+    if not field.is_whole:
+        return _UNREADABLE
+    if field.value is None:
+        return Reject(Reason.MODEL_MISSING)
+    try:
+        return field.value.decode()
+    except UnicodeDecodeError:
+        return Reject(Reason.MODEL_NOT_STRING)

@@ -1,0 +1,145 @@
+"""One question to one endpoint: `GET /v1/models`."""
+
+import asyncio
+import errno
+import ssl
+from pathlib import Path
+
+import aiohttp
+import msgspec
+
+from extproc.errors import ConfigError, ExtprocError, Problem
+from extproc.registry.changes import Failure
+from extproc.settings.schema import ProbeSettings
+from extproc.values.endpoint import Endpoint
+from extproc.values.model import ModelCard
+
+CONNECT_TIMEOUT_S = 0.3
+"""Short, so that three failures to connect fit into the second that makes an endpoint suspect."""
+LARGEST_ANSWER_BYTES = 4 << 20
+
+
+class ProbeError(ExtprocError):
+    """An endpoint did not answer with a list of models."""
+
+    def __init__(self, failure: Failure, detail: str) -> None:
+        super().__init__(failure, detail)
+        self.failure = failure
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.failure.value}: {self.detail}" if self.detail else self.failure.value
+
+
+class _Card(msgspec.Struct):
+    """What an engine says of a model. Only the id must be right: a list is not lost to a field nobody needs."""
+
+    id: str
+    created: object = 0
+    owned_by: object = ""
+    root: object = None
+    parent: object = None
+    max_model_len: object = None
+
+
+class _Listing(msgspec.Struct):
+    data: list[_Card]
+
+
+_decode = msgspec.json.Decoder(_Listing).decode
+
+
+def parse_models(content: bytes) -> tuple[ModelCard, ...]:
+    """The models of an answer. Errors: ProbeError for what is no list of models."""
+    try:
+        cards = _decode(content).data
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise ProbeError(Failure.INVALID, str(exc)) from exc
+    return tuple(
+        ModelCard(
+            id=card.id,
+            created=card.created if isinstance(card.created, int) else 0,
+            owned_by=card.owned_by if isinstance(card.owned_by, str) else "",
+            root=card.root if isinstance(card.root, str) else None,
+            parent=card.parent if isinstance(card.parent, str) else None,
+            max_model_len=card.max_model_len if isinstance(card.max_model_len, int) else None,
+        )
+        for card in cards
+        if card.id
+    )
+
+
+def build_ssl_context(settings: ProbeSettings) -> ssl.SSLContext | None:
+    """The TLS settings for the engines, None for plain HTTP. Errors: ConfigError for a CA file that cannot be used."""
+    if settings.scheme != "https":
+        return None
+    try:
+        context = ssl.create_default_context(cafile=settings.ca_file)
+    except (OSError, ssl.SSLError) as exc:
+        raise ConfigError("probes", [Problem("probes.caFile", f"{settings.ca_file}: {exc}")]) from exc
+    if settings.insecure_skip_verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class ModelsClient:
+    """Asks endpoints for their models over kept-alive connections. Use as an async context manager."""
+
+    def __init__(self, settings: ProbeSettings) -> None:
+        self._settings = settings
+        self._ssl = build_ssl_context(settings)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> "ModelsClient":
+        connector = aiohttp.TCPConnector(limit=0, ssl=self._ssl if self._ssl is not None else True)
+        self._session = aiohttp.ClientSession(connector=connector, auto_decompress=True, trust_env=False)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def list_models(self, endpoint: Endpoint, *, timeout_s: float) -> tuple[ModelCard, ...]:
+        """The models that `endpoint` lists now. Errors: ProbeError, saying how it failed."""
+        assert self._session is not None, "used outside of its context"  # noqa: S101
+        url = f"{self._settings.scheme}://{endpoint.address}{self._settings.models.path}"
+        timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(CONNECT_TIMEOUT_S, timeout_s))
+        try:
+            headers = await self._authorization()
+            async with self._session.get(url, headers=headers, timeout=timeout, allow_redirects=False) as response:
+                if response.status in (401, 403):
+                    raise ProbeError(Failure.UNAUTHORIZED, f"status {response.status}")
+                if response.status != 200:
+                    raise ProbeError(Failure.STATUS, f"status {response.status}")
+                return parse_models(await _read(response))
+        except aiohttp.ConnectionTimeoutError as exc:
+            raise ProbeError(Failure.CONNECT, "no connection in time") from exc
+        except aiohttp.ClientConnectorCertificateError as exc:
+            raise ProbeError(Failure.INVALID, str(exc)) from exc
+        except aiohttp.ClientConnectorError as exc:
+            is_refused = exc.os_error.errno == errno.ECONNREFUSED
+            raise ProbeError(Failure.REFUSED if is_refused else Failure.CONNECT, exc.os_error.strerror or "") from exc
+        except TimeoutError as exc:
+            raise ProbeError(Failure.TIMEOUT, f"no answer within {timeout_s:g} s") from exc
+        except (aiohttp.ClientError, OSError) as exc:
+            raise ProbeError(Failure.DROPPED, str(exc) or type(exc).__name__) from exc
+
+    async def _authorization(self) -> dict[str, str]:
+        file = self._settings.bearer_token_file
+        if file is None:
+            return {}
+        try:
+            token = await asyncio.to_thread(Path(file).read_text)
+        except (OSError, UnicodeDecodeError) as exc:
+            raise ProbeError(Failure.UNAUTHORIZED, f"{file}: {exc}") from exc
+        return {"Authorization": f"Bearer {token.strip()}"}
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    content = bytearray()
+    async for chunk in response.content.iter_chunked(1 << 16):
+        content += chunk
+        if len(content) > LARGEST_ANSWER_BYTES:
+            raise ProbeError(Failure.INVALID, f"an answer of more than {LARGEST_ANSWER_BYTES} bytes")
+    return bytes(content)

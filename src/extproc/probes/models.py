@@ -1,0 +1,168 @@
+"""When each endpoint is asked for its models: at once, then at intervals, and in extra rounds on demand."""
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+from typing import Protocol
+
+from extproc.probes.client import ModelsClient, ProbeError
+from extproc.registry.changes import Failure, FirstAnswerOverdue, ModelsListed, ProbeFailed, RoundCompleted
+from extproc.registry.store import Store
+from extproc.settings.schema import ModelProbeSettings
+from extproc.telemetry.logs import Log
+from extproc.values.endpoint import Endpoint
+from extproc.values.snapshot import EndpointState, Snapshot
+
+FIRST_BACKOFF_S = 0.1
+LONGEST_BACKOFF_S = 2.0
+JITTER = 0.1
+ROUND_SPACING_S = 0.2
+"""Extra rounds start at least this far apart; a little less than the age at which the director calls them stale."""
+ROUND_PROBES_PER_S = 400
+"""Extra rounds ask no more than this many endpoints a second on average, however many clients name unknown models."""
+ROUND_TIMEOUT_S = 1.0
+PROBES_AT_ONCE = 256
+KIND = "models"
+
+_log = Log("probes.models")
+
+
+class ProbeMeters(Protocol):
+    """Where probes record what they see."""
+
+    def observe_probe(self, kind: str, seconds: float) -> None:
+        """Records an answered probe."""
+
+    def count_probe_failure(self, kind: str, reason: str) -> None:
+        """Records a failed one."""
+
+
+class _Watch:
+    """The task that probes one endpoint, and the event that makes it probe now."""
+
+    def __init__(self) -> None:
+        self.hurry = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+
+
+class ModelProber:
+    """Keeps the registry's model lists fresh.
+
+    A new endpoint is probed at once and then, backing off from 100 ms to 2 s, until it answers; after that at every
+    interval. One that stops being routable is probed again at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        client: ModelsClient,
+        settings: ModelProbeSettings,
+        meters: ProbeMeters,
+        clock: Callable[[], float],
+        rng: Random,
+    ) -> None:
+        self._store = store
+        self._client = client
+        self._settings = settings
+        self._meters = meters
+        self._clock = clock
+        self._rng = rng
+        self._watches: dict[str, _Watch] = {}
+        self._slots = asyncio.Semaphore(PROBES_AT_ONCE)
+        self._round_wanted = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<ModelProber of {len(self._watches)} endpoints>"
+
+    def request_round(self) -> None:
+        """Asks for every endpoint to be probed soon. Requests for a round that has not begun yet are one."""
+        self._round_wanted.set()
+
+    async def run(self) -> None:
+        """Probes for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            unsubscribe = self._store.subscribe(lambda before, after: self._follow(tasks, before, after))
+            try:
+                self._follow(tasks, Snapshot(self._store.snapshot.pool), self._store.snapshot)
+                while True:
+                    await self._round_wanted.wait()
+                    self._round_wanted.clear()
+                    tasks.create_task(self._probe_all(), name="extra round of probes")
+                    await asyncio.sleep(max(ROUND_SPACING_S, len(self._watches) / ROUND_PROBES_PER_S))
+            finally:
+                unsubscribe()
+
+    def _follow(self, tasks: asyncio.TaskGroup, before: Snapshot, after: Snapshot) -> None:
+        for id_ in before.endpoints.keys() - after.endpoints.keys():
+            watch = self._watches.pop(id_)
+            if watch.task is not None:
+                watch.task.cancel()
+        for id_, state in after.endpoints.items():
+            old = before.endpoints.get(id_)
+            if old is None:
+                watch = self._watches[id_] = _Watch()
+                watch.task = tasks.create_task(self._watch(state.endpoint, watch.hurry), name=f"probes of {id_}")
+            elif old.is_routable and not state.is_routable:
+                self._watches[id_].hurry.set()
+
+    async def _watch(self, endpoint: Endpoint, hurry: asyncio.Event) -> None:
+        loop = asyncio.get_running_loop()
+        overdue = loop.call_later(self._settings.first_answer_budget_s, self._say_overdue, endpoint)
+        backoff_s = FIRST_BACKOFF_S
+        try:
+            while True:
+                hurry.clear()
+                await self._probe(endpoint, self._settings.timeout_s)
+                state = self._store.snapshot.endpoints.get(endpoint.id)
+                if state is not None and _is_well(state):
+                    delay_s, backoff_s = self._settings.interval_s, FIRST_BACKOFF_S
+                else:
+                    delay_s, backoff_s = backoff_s, min(2 * backoff_s, LONGEST_BACKOFF_S)
+                delay_s *= self._rng.uniform(1 - JITTER, 1 + JITTER)
+                try:
+                    async with asyncio.timeout(delay_s):
+                        await hurry.wait()
+                    backoff_s = FIRST_BACKOFF_S
+                except TimeoutError:
+                    pass
+        finally:
+            overdue.cancel()
+
+    def _say_overdue(self, endpoint: Endpoint) -> None:
+        state = self._store.snapshot.endpoints.get(endpoint.id)
+        if state is not None and not state.is_settled:
+            self._store.apply(FirstAnswerOverdue(endpoint.id), now=self._clock())
+
+    async def _probe_all(self) -> None:
+        started_at_s = self._clock()
+        endpoints = [state.endpoint for state in self._store.snapshot.endpoints.values()]
+        timeout_s = min(ROUND_TIMEOUT_S, self._settings.timeout_s)
+        await asyncio.gather(*(self._probe(endpoint, timeout_s) for endpoint in endpoints))
+        self._store.apply(RoundCompleted(started_at_s), now=self._clock())
+
+    async def _probe(self, endpoint: Endpoint, timeout_s: float) -> None:
+        """One probe, its outcome reported. Nothing that an endpoint answers can end the task that asks."""
+        async with self._slots:
+            asked_at_s = self._clock()
+            change: ModelsListed | ProbeFailed
+            try:
+                cards = await self._client.list_models(endpoint, timeout_s=timeout_s)
+            except ProbeError as exc:
+                change = ProbeFailed(endpoint.id, asked_at_s, exc.failure, str(exc))
+            except Exception as exc:  # noqa: BLE001 - a defect in reading one answer must not stop the others' probes
+                _log.exception("a probe failed in an unforeseen way", endpoint=endpoint.name)
+                change = ProbeFailed(endpoint.id, asked_at_s, Failure.INVALID, type(exc).__name__)
+            else:
+                change = ModelsListed(endpoint.id, asked_at_s, cards)
+        now = self._clock()
+        if isinstance(change, ModelsListed):
+            self._meters.observe_probe(KIND, now - asked_at_s)
+        else:
+            self._meters.count_probe_failure(KIND, change.failure)
+        self._store.apply(change, now=now)
+
+
+def _is_well(state: EndpointState) -> bool:
+    """True when the next regular probe is soon enough: it is confirmed, and connections to it do not fail."""
+    return state.is_routable and not state.connect_failures_s

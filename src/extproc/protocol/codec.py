@@ -1,0 +1,169 @@
+"""Between bytes of the wire and values: the only module that names Envoy's generated types."""
+
+from collections.abc import Mapping
+
+from google.protobuf.message import DecodeError
+
+from extproc._gen.envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
+from extproc._gen.envoy.service.ext_proc.v3.external_processor_pb2 import (
+    DESCRIPTOR,
+    CommonResponse,
+    HttpHeaders,
+    ProcessingRequest,
+    ProcessingResponse,
+    ProtocolConfiguration,
+)
+from extproc.protocol.commands import Answer, Continue, Immediate, Replace
+from extproc.protocol.events import (
+    BodyMode,
+    Event,
+    Modes,
+    RequestBody,
+    RequestHeaders,
+    RequestTrailers,
+    ResponsePhase,
+    Unknown,
+)
+from extproc.values.decision import Reply
+from extproc.values.endpoint import canonical_address
+from extproc.values.refusal import Reject
+from extproc.values.request import RequestHead
+
+SERVICE_NAME: str = DESCRIPTOR.services_by_name["ExternalProcessor"].full_name
+METHOD_NAME = "Process"
+
+DESTINATION = "x-gateway-destination-endpoint"
+"""Key of the destination, both as header and in the metadata namespace `envoy.lb`. Source: endpoint-picker protocol."""
+DESTINATION_NAMESPACE = "envoy.lb"
+SUBSET_NAMESPACE = "envoy.lb.subset_hint"
+SUBSET_KEY = "x-gateway-destination-endpoint-subset"
+REASON_HEADER = "x-extproc-reason"
+
+
+def decode(data: bytes) -> Event:
+    """The event in a serialized ProcessingRequest. Never raises: what cannot be read becomes `Unknown`."""
+    try:
+        message = ProcessingRequest.FromString(data)
+    except DecodeError:
+        return Unknown("not a ProcessingRequest")
+    match message.WhichOneof("request"):
+        case "request_body":
+            return RequestBody(message.request_body.body, message.request_body.end_of_stream)
+        case "request_headers":
+            return _decode_request_headers(message)
+        case "request_trailers":
+            return RequestTrailers()
+        case "response_headers" | "response_body" | "response_trailers" as kind:
+            return ResponsePhase(kind)
+        case _:
+            return Unknown("a ProcessingRequest of no known kind")
+
+
+def _decode_request_headers(message: ProcessingRequest) -> RequestHeaders:
+    headers = _decode_headers(message.request_headers)
+    head = RequestHead(
+        method=headers.get(":method", ""),
+        path=headers.get(":path", ""),
+        headers=headers,
+        subset=_decode_subset(message) if message.HasField("metadata_context") else None,
+    )
+    modes = _decode_modes(message.protocol_config) if message.HasField("protocol_config") else None
+    return RequestHeaders(head, message.request_headers.end_of_stream, modes)
+
+
+def _decode_headers(http_headers: HttpHeaders) -> dict[str, str]:
+    """Envoy fills `raw_value` (older ones `value`), which need not be UTF-8: other bytes are kept as surrogates."""
+    headers: dict[str, str] = {}
+    for header in http_headers.headers.headers:
+        key = header.key
+        value = header.raw_value.decode("utf-8", "surrogateescape") or header.value
+        headers[key] = f"{headers[key]},{value}" if key in headers else value
+    return headers
+
+
+def _decode_modes(config: ProtocolConfiguration) -> Modes:
+    return Modes(_decode_mode(config.request_body_mode), _decode_mode(config.response_body_mode))
+
+
+def _decode_mode(mode: "ProcessingMode.BodySendMode") -> BodyMode:
+    try:
+        return BodyMode(mode)
+    except ValueError:
+        return BodyMode.GRPC
+
+
+def _decode_subset(message: ProcessingRequest) -> tuple[str, ...] | None:
+    """The subset hint, sent as a list or as a comma-separated string; None where there is none."""
+    if SUBSET_NAMESPACE not in message.metadata_context.filter_metadata:
+        return None
+    fields = message.metadata_context.filter_metadata[SUBSET_NAMESPACE].fields
+    if SUBSET_KEY not in fields:
+        return None
+    hint = fields[SUBSET_KEY]
+    if hint.HasField("list_value"):
+        addresses = [value.string_value for value in hint.list_value.values]
+    else:
+        addresses = hint.string_value.split(",")
+    return tuple(_canonical(address) for address in addresses if address.strip())
+
+
+def _canonical(address: str) -> str:
+    """The address as endpoints spell theirs; one that is none stays as it is and matches nothing."""
+    try:
+        return canonical_address(address)
+    except ValueError:
+        return address
+
+
+def encode(answer: Answer) -> bytes:
+    """The serialized ProcessingResponse for `answer`.
+
+    A destination goes out as header and as metadata with one identical value: data planes read one or the other. The
+    header replaces what the client may have sent.
+    """
+    response = ProcessingResponse()
+    match answer:
+        case Immediate(outcome):
+            _encode_immediate(response, outcome)
+        case Replace(destination, body):
+            common = response.request_headers.response
+            common.status = CommonResponse.CONTINUE_AND_REPLACE
+            common.body_mutation.body = body
+            _encode_destination(response, destination)
+        case Continue(destination):
+            _encode_destination(response, destination)
+    return response.SerializeToString()
+
+
+def _encode_destination(response: ProcessingResponse, destination: str) -> None:
+    common = response.request_headers.response
+    common.clear_route_cache = True
+    header = common.header_mutation.set_headers.add().header
+    header.key = DESTINATION
+    header.raw_value = destination.encode()
+    namespace = response.dynamic_metadata.fields[DESTINATION_NAMESPACE].struct_value
+    namespace.fields[DESTINATION].string_value = destination
+
+
+def _encode_immediate(response: ProcessingResponse, outcome: Reject | Reply) -> None:
+    headers = {"content-type": "application/json"}
+    immediate = response.immediate_response
+    if isinstance(outcome, Reject):
+        refusal = outcome.refusal
+        immediate.status.code = refusal.status  # type: ignore[assignment]  # an open enum takes any number
+        immediate.body = outcome.body()
+        immediate.details = f"extproc_{refusal.code}"
+        headers[REASON_HEADER] = refusal.code
+        if refusal.retry_after_s is not None:
+            headers["retry-after"] = str(refusal.retry_after_s)
+    else:
+        immediate.status.code = outcome.status  # type: ignore[assignment]
+        immediate.body = outcome.body
+    _encode_headers(response, headers)
+
+
+def _encode_headers(response: ProcessingResponse, headers: Mapping[str, str]) -> None:
+    for key, value in headers.items():
+        header = response.immediate_response.headers.set_headers.add().header
+        header.key = key
+        header.raw_value = value.encode()

@@ -1,0 +1,213 @@
+"""The ext_proc service on grpc.aio: a thin shell around `protocol.stream`, which decides nothing itself."""
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+from typing import Any, Protocol
+
+import grpc
+import msgspec
+
+from extproc.director.decide import Director
+from extproc.parsers.request import parse_request
+from extproc.protocol.codec import METHOD_NAME, SERVICE_NAME, decode, encode
+from extproc.protocol.commands import Abort, Decide, Finish, Immediate
+from extproc.protocol.events import DeadlineExpired, EndOfInput
+from extproc.protocol.stream import Budget, Stream
+from extproc.registry.store import Store
+from extproc.telemetry.logs import Log
+from extproc.telemetry.metrics import Metrics
+from extproc.values.decision import Hold, Reply, Route
+from extproc.values.duration import format_duration
+from extproc.values.refusal import Reject
+
+END_OF_INPUT = EndOfInput()
+
+_log = Log("servers.ext_proc")
+
+
+class RouteLog(Protocol):
+    """Where routes are counted that were really given."""
+
+    def add(self, endpoint_id: str, *, now: float) -> None:
+        """Counts one request routed now."""
+
+
+class StreamLimits(msgspec.Struct, frozen=True):
+    """What one stream may cost."""
+
+    max_body_bytes: int
+    decision_timeout_s: float
+    """From the start of the stream to its answer."""
+
+
+class ExtProcService:
+    """`envoy.service.ext_proc.v3.ExternalProcessor`.
+
+    The method is registered as stream-unary, though its descriptor says stream-stream, because grpc.aio then sends the
+    one answer and the stream's status in one batch; the wire cannot tell. Source: docs/decisions/002.
+    """
+
+    def __init__(
+        self,
+        *,
+        director: Director,
+        store: Store,
+        budget: Budget,
+        routes: RouteLog,
+        request_round: Callable[[], None],
+        metrics: Metrics,
+        limits: StreamLimits,
+        clock: Callable[[], float],
+        rng: Random,
+    ) -> None:
+        self._director = director
+        self._store = store
+        self._budget = budget
+        self._routes = routes
+        self._request_round = request_round
+        self._metrics = metrics
+        self._limits = limits
+        self._clock = clock
+        self._rng = rng
+        self._waiters: set[asyncio.Future[None]] = set()
+        self.open_streams = 0
+        self.last_stream_at_s = float("-inf")
+        """Monotonic seconds at which the last stream began."""
+        metrics.streams.set_function(lambda: self.open_streams)
+        store.subscribe(lambda _before, _after: self._wake())
+
+    def __repr__(self) -> str:
+        return f"<ExtProcService {self.open_streams} streams, {len(self._waiters)} waiting>"
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Serves the method on `server`, bytes in and bytes out."""
+        method = grpc.stream_unary_rpc_method_handler(self.process)
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, {METHOD_NAME: method}),))
+
+    async def process(self, _requests: object, context: Any) -> bytes:
+        """Serves one stream: returns the one serialized answer, or aborts the call.
+
+        Whatever happens, what the stream held is given back.
+        """
+        stream = Stream(max_body_bytes=self._limits.max_body_bytes, budget=self._budget)
+        request = _Request()
+        self.open_streams += 1
+        self.last_stream_at_s = self._clock()
+        try:
+            command = await self._run(stream, request, context)
+            if isinstance(command, Finish):
+                answer = encode(command.answer)
+                kind = "immediate_response" if isinstance(command.answer, Immediate) else "request_headers"
+                self._metrics.count_message(kind, "out")
+                return answer
+        except asyncio.CancelledError:
+            request.outcome = "cancelled"
+            raise
+        except Exception:  # noqa: BLE001 - an exception's text would land in Envoy's log, with client data in it
+            request.outcome = "failed"
+            _log.exception("a stream failed")
+            command = Abort("internal error")
+        finally:
+            stream.close()
+            self.open_streams -= 1
+            self._metrics.count_request(request.model, request.outcome)
+        await context.abort(grpc.StatusCode.INTERNAL, command.details)
+        raise AssertionError("abort raises")
+
+    async def _run(self, stream: Stream, request: "_Request", context: Any) -> Finish | Abort:
+        try:
+            async with asyncio.timeout(self._limits.decision_timeout_s):
+                command = await self._read_until_answer(stream, request, context)
+        except TimeoutError:
+            expired = DeadlineExpired(format_duration(self._limits.decision_timeout_s))
+            command = stream.receive(expired)  # type: ignore[assignment]  # a deadline always has an answer
+            assert isinstance(command, Finish | Abort)  # noqa: S101
+        if isinstance(command, Abort):
+            request.outcome = "aborted"
+        elif isinstance(command.answer, Immediate):
+            outcome = command.answer.outcome
+            request.outcome = "replied" if isinstance(outcome, Reply) else outcome.refusal.code
+        else:
+            request.outcome = "routed"
+        return command
+
+    async def _read_until_answer(self, stream: Stream, request: "_Request", context: Any) -> Finish | Abort:
+        while True:
+            data = await context.read()
+            event = END_OF_INPUT if data is grpc.aio.EOF else decode(data)
+            self._metrics.count_message(event.kind, "in")
+            command = stream.receive(event)
+            if isinstance(command, Decide):
+                return stream.decided(await self._decide(command, request))
+            if command is not None:
+                return command
+
+    async def _decide(self, command: Decide, about: "_Request") -> Route | Reject | Reply:
+        began_at_s = self._clock()
+        request = parse_request(command.head, command.body, max_body_bytes=self._limits.max_body_bytes, now=began_at_s)
+        if isinstance(request, Reject):
+            decision: Route | Reject | Reply = request
+        else:
+            about.model = request.model
+            while isinstance(
+                held := self._director.decide(request, self._store.snapshot, now=self._clock(), rng=self._rng), Hold
+            ):
+                await self._wait_for_news(held)
+            decision = held
+        now = self._clock()
+        if isinstance(decision, Route):
+            self._routes.add(decision.endpoints[0].id, now=now)
+        self._metrics.decision_seconds.observe(now - began_at_s)
+        if _log.has_debug:
+            self._log_decision(about, decision, command, now - began_at_s)
+        return decision
+
+    async def _wait_for_news(self, hold: Hold) -> None:
+        """Returns at the next snapshot, at the latest when the hold is over."""
+        if hold.probe:
+            self._request_round()
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            async with asyncio.timeout(max(0.0, hold.until_s - self._clock())):
+                await waiter
+        except TimeoutError:
+            pass
+        finally:
+            self._waiters.discard(waiter)
+
+    def _wake(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _log_decision(
+        self, about: "_Request", decision: Route | Reject | Reply, command: Decide, seconds: float
+    ) -> None:
+        fields: dict[str, object] = {
+            "request_id": command.head.headers.get("x-request-id", ""),
+            "path": command.head.path.partition("?")[0],
+            "model": about.model or "",
+            "snapshot": self._store.snapshot.version,
+            "us": round(seconds * 1e6),
+        }
+        match decision:
+            case Route():
+                fields["endpoint"] = decision.endpoints[0].name
+                fields["destination"] = decision.destination
+            case Reject(reason):
+                fields["refused"] = reason.value
+            case Reply(status):
+                fields["status"] = status
+        _log.debug("decided", **fields)
+
+
+class _Request:
+    """What is recorded of a request when its stream ends."""
+
+    __slots__ = ("model", "outcome")
+
+    def __init__(self) -> None:
+        self.model: str | None = None
+        self.outcome = "failed"

@@ -1,0 +1,92 @@
+"""Reading settings from a YAML file or text and from flags, with every problem at once."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from extproc.errors import ConfigError, Problem
+from extproc.settings.problems import describe, parse_mapping, problems_of, read_text
+from extproc.settings.schema import Settings
+
+
+class Flag(NamedTuple):
+    """A command-line flag that sets one setting."""
+
+    name: str
+    path: tuple[str, ...]
+    """The keys that lead to the setting in the file."""
+    field: FieldInfo
+
+    @property
+    def is_bool(self) -> bool:
+        """True for a flag that may stand without a value."""
+        return self.field.annotation is bool
+
+    @property
+    def is_duration(self) -> bool:
+        """True for a flag that takes Go durations and integer nanoseconds."""
+        return self.field.annotation is float
+
+
+def flags() -> dict[str, Flag]:
+    """Every flag by its name, as the schema states them."""
+    return {flag.name: flag for flag in _find_flags(Settings, ())}
+
+
+def _find_flags(group: type[BaseModel], path: tuple[str, ...]) -> Iterator[Flag]:
+    for name, field in group.model_fields.items():
+        key = field.alias or name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _find_flags(field.annotation, (*path, key))
+        elif isinstance(field.json_schema_extra, dict) and (flag := field.json_schema_extra.get("flag")):
+            yield Flag(str(flag), (*path, key), field)
+
+
+def load_settings(*, file: str | None = None, text: str | None = None, flag_values: Mapping[str, str]) -> Settings:
+    """The settings of a YAML file or text, with `flag_values` (flag name → value as written) laid over them.
+
+    An absent, empty or partial document means defaults. Errors: ConfigError with every problem found, be it in the
+    document or in a flag; one for a file that cannot be read, or that is no YAML mapping.
+    """
+    if file is not None and text is not None:
+        raise ConfigError("flags", [Problem("--config-text", "give a file or a text, not both")])
+    origin = file or ("--config-text" if text is not None else "flags")
+    document = parse_mapping(text or "" if file is None else read_text(file), origin)
+    problems: list[Problem] = []
+    for flag, value in ((flags()[name], value) for name, value in flag_values.items()):
+        try:
+            _lay(document, flag.path, _read_flag(flag, value))
+        except ValidationError as exc:
+            problems.extend(Problem(f"--{flag.name}", describe(error, Settings)) for error in exc.errors())
+    try:
+        settings = Settings.model_validate(document)
+    except ValidationError as exc:
+        problems.extend(problems_of(exc, Settings))
+    if problems:
+        raise ConfigError(origin, problems)
+    return settings
+
+
+def _lay(document: dict[str, Any], path: tuple[str, ...], value: object) -> None:
+    """Puts `value` at `path`. A group that is no mapping stays as it is, for the validation to complain about."""
+    for key in path[:-1]:
+        group = document.setdefault(key, {})
+        if group is None:
+            group = document[key] = {}
+        if not isinstance(group, dict):
+            return
+        document = group
+    document[path[-1]] = value
+
+
+def _read_flag(flag: Flag, value: str) -> object:
+    """The value as the schema takes it. A duration of digits alone is Go's integer nanoseconds."""
+    annotation: Any = Annotated[flag.field.annotation, flag.name, *flag.field.metadata]
+    adapter: TypeAdapter[Any] = TypeAdapter(annotation)
+    if flag.is_duration:
+        text = f"{value}ns" if value.isascii() and value.isdigit() else value
+        adapter.validate_python(text)
+        return text
+    return adapter.validate_python(value, strict=False)

@@ -1,0 +1,86 @@
+"""Reading YAML documents, and saying all that is wrong with one in words for its author."""
+
+import difflib
+import types
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from extproc.errors import ConfigError, Problem
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def read_text(path: str) -> str:
+    """The text of a file. Errors: ConfigError when it cannot be read."""
+    try:
+        return Path(path).read_text()
+    except OSError as exc:
+        raise ConfigError(path, [Problem(path, f"cannot be read: {exc.strerror or exc}")]) from exc
+    except UnicodeDecodeError as exc:
+        raise ConfigError(path, [Problem(path, "is not UTF-8 text")]) from exc
+
+
+def parse_mapping(text: str, origin: str) -> dict[str, Any]:
+    """The mapping in a YAML text, empty for an empty one. Errors: ConfigError, naming `origin`."""
+    try:
+        document = yaml.load(text, Loader=_Loader)  # noqa: S506 - both choices are safe loaders
+    except yaml.YAMLError as exc:
+        raise ConfigError(origin, [Problem(origin, f"is not YAML: {' '.join(str(exc).split())}")]) from exc
+    except RecursionError as exc:
+        raise ConfigError(origin, [Problem(origin, "is nested too deeply")]) from exc
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise ConfigError(origin, [Problem(origin, f"must be a mapping, not a {type(document).__name__}")])
+    return document
+
+
+def problems_of(exc: ValidationError, model: type[BaseModel]) -> list[Problem]:
+    """Everything that pydantic found wrong with a document of `model`, with its path and a suggestion."""
+    return [Problem(_where(error), describe(error, model)) for error in exc.errors()]
+
+
+def describe(error: ErrorDetails, model: type[BaseModel]) -> str:
+    """What is wrong, and what would be right."""
+    kind, value = error["type"], error["input"]
+    if kind == "extra_forbidden":
+        return f"unknown key{_did_you_mean(str(error['loc'][-1]), _keys_at(error['loc'][:-1], model))}"
+    if kind == "missing":
+        return "is required"
+    if kind == "literal_error":
+        choices = [choice.strip(" '") for choice in error["ctx"]["expected"].replace(" or ", ",").split(",")]
+        return f"{value!r} is none of {', '.join(choices)}{_did_you_mean(str(value), choices)}"
+    if kind == "value_error":
+        return str(error["ctx"]["error"])
+    if kind in ("model_type", "dict_type"):
+        return f"must be a mapping; got {value!r}"
+    return f"{error['msg'][:1].lower()}{error['msg'][1:]}; got {value!r}"
+
+
+def _where(error: ErrorDetails) -> str:
+    path = ""
+    for part in error["loc"]:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+    return path or "document"
+
+
+def _did_you_mean(word: str, choices: list[str]) -> str:
+    by_fold = {choice.casefold(): choice for choice in choices}
+    near = difflib.get_close_matches(word.casefold(), by_fold, n=1)
+    return f", did you mean {by_fold[near[0]]}?" if near else f" (known: {', '.join(choices)})"
+
+
+def _keys_at(path: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:
+    group: Any = model
+    for part in path:
+        if isinstance(part, str):
+            group = next(
+                field.annotation for name, field in group.model_fields.items() if (field.alias or name) == part
+            )
+            if isinstance(group, types.GenericAlias):
+                group = get_args(group)[0]
+    return [field.alias or name for name, field in group.model_fields.items()]

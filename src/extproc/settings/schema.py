@@ -1,0 +1,196 @@
+"""Every setting, stated once: its key, type, unit, default, command-line flag and reason.
+
+Keys in the file are the camelCase names; durations are Go's (`50ms`, `2s`, `1m30s`), sizes are bytes or `64MiB`.
+"""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from extproc.values.duration import format_duration, parse_duration
+
+_SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB)?")
+_UNITS = {None: 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
+
+def _read_duration(value: object) -> float:
+    if not isinstance(value, str):
+        raise ValueError(f"a duration needs a unit, such as 500ms or 2s; got {value!r}")
+    return parse_duration(value)
+
+
+def _read_size(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"a size is a number of bytes, or one with B, KiB, MiB or GiB; got {value!r}")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def _require_positive(value: float) -> float:
+    if value <= 0:
+        raise ValueError("must be more than 0")
+    return value
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(_read_duration),
+    PlainSerializer(format_duration, when_used="json"),
+    WithJsonSchema({"type": "string", "examples": ["2s"]}),
+]
+PositiveDuration = Annotated[Duration, AfterValidator(_require_positive)]
+Size = Annotated[
+    int,
+    BeforeValidator(_read_size),
+    Field(ge=1),
+    WithJsonSchema({"type": ["integer", "string"], "examples": ["64MiB"]}),
+]
+Port = Annotated[int, Field(ge=0, le=65535)]
+"""0 lets the system choose a free one."""
+
+
+def setting(default: Any, doc: str, *, flag: str | None = None, key: str | None = None) -> Any:
+    """A field with its reason, the flag that sets it, and its key where that is not the camelCase of the name."""
+    return Field(default, description=doc, alias=key, json_schema_extra={"flag": flag} if flag else None)
+
+
+class Group(BaseModel):
+    """A group of settings. Unknown keys are errors; a group with nothing below it (`server:`) is an empty one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, alias_generator=to_camel)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_empty(cls, value: object) -> object:
+        return {} if value is None else value
+
+
+class ServerSettings(Group):
+    """Where the server listens, and how it stops."""
+
+    listen_address: str = setting("[::]", "Address that every port is opened on.", flag="listen-address")
+    grpc_port: Port = setting(9002, "Port of the ext_proc service.", flag="grpc-port")
+    grpc_health_port: Port = setting(
+        9003, "Port of the gRPC health service, always plaintext.", flag="grpc-health-port"
+    )
+    metrics_port: Port = setting(9090, "Port of GET /metrics.", flag="metrics-port")
+    secure_serving: bool = setting(True, "TLS on the ext_proc port.", flag="secure-serving")
+    drain_delay_s: Duration = setting(
+        5.0,
+        "After a stop signal, new streams are still served for this long, or until a second passed without one: "
+        "data planes learn late that a picker leaves.",
+        flag="drain-delay",
+        key="drainDelay",
+    )
+    drain_timeout_s: Duration = setting(
+        30.0, "Time for open streams to end after that.", flag="drain-timeout", key="drainTimeout"
+    )
+
+
+class SourceSettings(Group):
+    """Where the pool's endpoints come from."""
+
+    endpoints_file: str | None = setting(
+        None, "YAML file of pools and endpoints, re-read when it changes.", flag="endpoints-file"
+    )
+
+
+class ModelProbeSettings(Group):
+    """Asking each endpoint which models it serves."""
+
+    interval_s: PositiveDuration = setting(
+        5.0,
+        "Time between two probes of an endpoint that answers. What an engine unloads unannounced is known after it.",
+        key="interval",
+    )
+    timeout_s: PositiveDuration = setting(5.0, "Time for one answer; a late one evicts nothing.", key="timeout")
+    first_answer_budget_s: PositiveDuration = setting(
+        5.0, "A new endpoint that has not answered after this is no longer waited for.", key="firstAnswerBudget"
+    )
+    path: str = setting("/v1/models", "Path of the model list.")
+
+
+class ProbeSettings(Group):
+    """Asking the endpoints."""
+
+    models: ModelProbeSettings = Field(default_factory=ModelProbeSettings)
+    scheme: Literal["http", "https"] = setting("http", "Scheme of the engines.")
+    bearer_token_file: str | None = setting(
+        None, "File with the engines' API key, read again at each probe so that it can be rotated."
+    )
+    ca_file: str | None = setting(None, "CA bundle for https.")
+    insecure_skip_verify: bool = setting(False, "Accept any certificate of an engine.")
+
+
+class RequestSettings(Group):
+    """What clients may send, and how long they may wait."""
+
+    max_body_bytes: Size = setting(64 << 20, "Largest request body, also once decompressed; more is a 413.")
+    max_held_bytes: Size = setting(512 << 20, "Bytes of bodies held at one time over all requests; more is a 429.")
+    unknown_model: Literal["reject", "passthrough"] = setting(
+        "reject", "What becomes of a request for a model that no endpoint lists: a 404, or any ready endpoint."
+    )
+    hold_s: Duration = setting(1.0, "How long a request may wait for fresh probes before it is refused.", key="hold")
+
+
+class EnvoySettings(Group):
+    """How to answer the data plane."""
+
+    decision_timeout_s: PositiveDuration = setting(
+        10.0,
+        "From the start of a stream to its answer, the upload included; then a 503. Envoy has no limit of its own in "
+        "full duplex.",
+        key="decisionTimeout",
+    )
+    fallback_endpoints: Annotated[int, Field(ge=0, le=15)] = setting(
+        0, "Further endpoints of the same model after the first, for a data plane that retries. Some take one only."
+    )
+
+
+class ScorerSettings(Group):
+    """A scorer and how much it counts."""
+
+    name: Literal["recent-routes"] = setting("recent-routes", "Name of the scorer.")
+    weight: Annotated[float, Field(ge=0, strict=False)] = setting(1.0, "Factor of its score in the sum.")
+
+
+class SchedulingSettings(Group):
+    """Choosing among the endpoints of a model."""
+
+    scorers: tuple[ScorerSettings, ...] = Field(
+        default=(ScorerSettings(),), strict=False, description="Scorers whose weighted sum decides."
+    )
+    picker: Literal["max-score"] = setting("max-score", "What picks by the sums.")
+
+
+class TelemetrySettings(Group):
+    """What the picker tells of itself."""
+
+    verbosity: Annotated[int, Field(ge=0, le=10)] = setting(
+        2, "0 errors, 1 warnings, 2 changes of what is known, 4 and more every decision.", flag="v"
+    )
+
+
+class Settings(Group):
+    """All settings. Every group and key is optional."""
+
+    server: ServerSettings = Field(default_factory=ServerSettings)
+    source: SourceSettings = Field(default_factory=SourceSettings)
+    probes: ProbeSettings = Field(default_factory=ProbeSettings)
+    requests: RequestSettings = Field(default_factory=RequestSettings)
+    envoy: EnvoySettings = Field(default_factory=EnvoySettings)
+    scheduling: SchedulingSettings = Field(default_factory=SchedulingSettings)
+    telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)

@@ -1,0 +1,127 @@
+"""A pool from a YAML file, re-read when it changes.
+
+```yaml
+pools:
+  - name: demo
+    namespace: default            # optional
+    endpoints:
+      - {name: phi-0, address: "127.0.0.1:8000", labels: {zone: a}}   # labels optional
+```
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, ValidationError
+
+from extproc.errors import ConfigError, Problem
+from extproc.registry.changes import PoolListed
+from extproc.settings.problems import parse_mapping, problems_of, read_text
+from extproc.settings.schema import Group
+from extproc.telemetry.logs import Log
+from extproc.values.endpoint import Endpoint, canonical_address
+from extproc.values.pool import Pool
+
+POLL_INTERVAL_S = 0.2
+"""The file is read this often. Reading it whole costs less than a missed edit: a ConfigMap's files are swapped by a
+symbolic link, and an edit within the clock's tick leaves the same time stamp and size."""
+
+_log = Log("sources.static")
+
+
+class _EndpointEntry(Group):
+    name: Annotated[str, Field(min_length=1)]
+    address: Annotated[str, AfterValidator(canonical_address)]
+    labels: dict[str, str] = Field(default_factory=dict)
+
+
+class _PoolEntry(Group):
+    name: Annotated[str, Field(min_length=1)]
+    namespace: Annotated[str, Field(min_length=1)] = "default"
+    endpoints: list[_EndpointEntry] = Field(default_factory=list)
+
+
+class _Document(Group):
+    pools: list[_PoolEntry]
+
+
+def parse_endpoints(text: str, origin: str) -> tuple[Pool, tuple[Endpoint, ...]]:
+    """The pool and its endpoints in the text of an endpoints file.
+
+    An endpoint is told by its name *and* address: one that moves is a new one, of which nothing is known.
+    Errors: ConfigError with every problem, among them names or addresses that stand twice.
+    """
+    try:
+        document = _Document.model_validate(parse_mapping(text, origin))
+    except ValidationError as exc:
+        raise ConfigError(origin, problems_of(exc, _Document)) from exc
+    if len(document.pools) != 1:
+        raise ConfigError(origin, [Problem("pools", f"one pool to a server; got {len(document.pools)}")])
+    entry = document.pools[0]
+    if problems := _repetitions(entry):
+        raise ConfigError(origin, problems)
+    endpoints = tuple(Endpoint(f"{e.name}/{e.address}", e.name, e.address, e.labels) for e in entry.endpoints)
+    return Pool(entry.name, entry.namespace), endpoints
+
+
+def _repetitions(pool: _PoolEntry) -> list[Problem]:
+    problems = []
+    first_by_value: dict[tuple[str, str], str] = {}
+    for index, entry in enumerate(pool.endpoints):
+        for key, value in (("name", entry.name), ("address", entry.address)):
+            first = first_by_value.setdefault((key, value), entry.name)
+            if first is not entry.name:
+                problems.append(Problem(f"pools[0].endpoints[{index}].{key}", f"{value} stands twice (see {first})"))
+    return problems
+
+
+class EndpointsFile:
+    """Reads an endpoints file, once at the start and again whenever its content changes."""
+
+    name = "file"
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._text = read_text(path)
+        self.pool, self.endpoints = parse_endpoints(self._text, path)
+
+    def __repr__(self) -> str:
+        return f"<EndpointsFile {self._path} {self.pool}>"
+
+    async def run(self, report: Callable[[PoolListed], object], say_connected: Callable[[bool], object]) -> None:
+        """Reports the endpoints, then follows the file for ever.
+
+        A bad edit keeps the last good content and says so, once in the log and by `say_connected(False)` until the
+        file is good again.
+        """
+        complaint = ""
+        report(PoolListed(self.endpoints))
+        say_connected(True)
+        while True:
+            await asyncio.sleep(POLL_INTERVAL_S)
+            try:
+                has_changed = await asyncio.to_thread(self._reread)
+            except ConfigError as exc:
+                if str(exc) != complaint:
+                    complaint = str(exc)
+                    _log.warning("endpoints file is bad, the last good content is kept", problems=complaint)
+                    say_connected(False)
+                continue
+            if complaint:
+                complaint = ""
+                _log.info("endpoints file is good again", file=self._path)
+                say_connected(True)
+            if has_changed:
+                report(PoolListed(self.endpoints))
+
+    def _reread(self) -> bool:
+        """Takes over the file's content where it changed. Errors: ConfigError; then nothing was taken over."""
+        text = read_text(self._path)
+        if text == self._text:
+            return False
+        pool, endpoints = parse_endpoints(text, self._path)
+        if pool != self.pool:
+            raise ConfigError(self._path, [Problem("pools[0]", f"is {pool}; this server was started for {self.pool}")])
+        self._text, self.endpoints = text, endpoints
+        return True

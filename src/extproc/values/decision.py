@@ -1,0 +1,49 @@
+"""The closed set of answers to "where does this request go?"."""
+
+import msgspec
+
+from extproc.values.endpoint import Endpoint
+from extproc.values.refusal import Reject
+
+
+class Scores(msgspec.Struct, frozen=True):
+    """Every score that led to a pick, by columns: row i of each column belongs to `endpoint_ids[i]`."""
+
+    endpoint_ids: tuple[str, ...] = ()
+    by_scorer: dict[str, tuple[float, ...]] = {}
+    """Scorer name → one score in [0, 1] per endpoint, 1 is best."""
+    totals: tuple[float, ...] = ()
+    """The weighted sums."""
+
+
+class Route(msgspec.Struct, frozen=True, tag=True):
+    """Send the request to the first of `endpoints`; the rest are fallbacks, in order, that serve the same model."""
+
+    endpoints: tuple[Endpoint, ...]
+    scores: Scores
+
+    @property
+    def destination(self) -> str:
+        """The value of `x-gateway-destination-endpoint`: `ip:port[,ip:port…]`."""
+        if len(self.endpoints) == 1:
+            return self.endpoints[0].address
+        return ",".join([endpoint.address for endpoint in self.endpoints])
+
+
+class Reply(msgspec.Struct, frozen=True, tag=True):
+    """The picker answers the client itself with this JSON body."""
+
+    status: int
+    body: bytes
+
+
+class Hold(msgspec.Struct, frozen=True, tag=True):
+    """Nothing can be said yet: decide again at the next snapshot, and for the last time at `until_s`."""
+
+    until_s: float
+    """Monotonic seconds."""
+    probe: bool
+    """Ask the probes for an extra round, whose outcome could change the decision."""
+
+
+Decision = Route | Reject | Reply | Hold

@@ -1,0 +1,103 @@
+"""The one table of refusals: why a request is refused, and what the client sees of it."""
+
+import enum
+
+import msgspec
+
+
+class Reason(enum.StrEnum):
+    """Why a request is refused. Several reasons can share one error code."""
+
+    BODY_NOT_OBJECT = enum.auto()
+    BODY_NOT_DECODABLE = enum.auto()
+    MODEL_MISSING = enum.auto()
+    MODEL_NOT_STRING = enum.auto()
+    MODEL_EMPTY = enum.auto()
+    BODY_TOO_LARGE = enum.auto()
+    ENCODING_UNSUPPORTED = enum.auto()
+    MODEL_UNKNOWN = enum.auto()
+    MODEL_UNAVAILABLE = enum.auto()
+    NOTHING_ANSWERED_YET = enum.auto()
+    NO_READY_ENDPOINTS = enum.auto()
+    DECISION_TIMED_OUT = enum.auto()
+    TOO_MUCH_HELD = enum.auto()
+    MODE_UNSUPPORTED = enum.auto()
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """What the client sees for one reason."""
+
+    status: int
+    code: str
+    """The error code: in the body, in the header `x-extproc-reason`, and as metric label."""
+    text: str
+    """The message, a `str.format` template over the details of a `Reject`. Never an address."""
+    param: str | None = None
+    retry_after_s: int | None = None
+
+    @property
+    def type(self) -> str:
+        """OpenAI's error type for the status."""
+        if self.status == 429:
+            return "overloaded_error"
+        return "invalid_request_error" if self.status < 500 else "server_error"
+
+
+REFUSALS: dict[Reason, Refusal] = {
+    Reason.BODY_NOT_OBJECT: Refusal(400, "invalid_request", "The request body is not a JSON object."),
+    Reason.BODY_NOT_DECODABLE: Refusal(400, "invalid_request", "The request body cannot be read as {format}."),
+    Reason.MODEL_MISSING: Refusal(400, "invalid_request", "The request names no `model`.", "model"),
+    Reason.MODEL_NOT_STRING: Refusal(400, "invalid_request", "`model` must be a string.", "model"),
+    Reason.MODEL_EMPTY: Refusal(400, "invalid_request", "`model` must not be empty.", "model"),
+    Reason.BODY_TOO_LARGE: Refusal(413, "request_too_large", "The request body is larger than {limit} bytes."),
+    Reason.ENCODING_UNSUPPORTED: Refusal(
+        415, "unsupported_encoding", "The content-encoding `{encoding}` cannot be read; send identity, gzip or deflate."
+    ),
+    Reason.MODEL_UNKNOWN: Refusal(
+        404, "model_not_found", "The model `{model}` does not exist. Available models: {available}", "model"
+    ),
+    Reason.MODEL_UNAVAILABLE: Refusal(
+        503, "model_unavailable", "The model `{model}` has no ready endpoint at the moment.", "model", retry_after_s=1
+    ),
+    Reason.NOTHING_ANSWERED_YET: Refusal(
+        503, "model_unavailable", "It is not yet known which models are served.", "model", retry_after_s=1
+    ),
+    Reason.NO_READY_ENDPOINTS: Refusal(
+        503, "no_ready_endpoints", "The pool has no ready endpoint at the moment.", retry_after_s=1
+    ),
+    Reason.DECISION_TIMED_OUT: Refusal(
+        503, "decision_timeout", "The request could not be routed within {timeout}.", retry_after_s=1
+    ),
+    Reason.TOO_MUCH_HELD: Refusal(
+        429, "overloaded", "Too many request bodies are being received at the moment.", retry_after_s=1
+    ),
+    Reason.MODE_UNSUPPORTED: Refusal(
+        500,
+        "unsupported_mode",
+        "The gateway's ext_proc filter has processing_mode.request_body_mode {mode}, in which the model cannot be "
+        "read; set it to FULL_DUPLEX_STREAMED.",
+    ),
+}
+
+
+class Reject(msgspec.Struct, frozen=True, tag=True):
+    """The request is refused for `reason`; `details` fills the reason's text."""
+
+    reason: Reason
+    details: dict[str, str] = {}
+
+    @property
+    def refusal(self) -> Refusal:
+        """The row of the table."""
+        return REFUSALS[self.reason]
+
+    @property
+    def message(self) -> str:
+        """The text for the client, details filled in."""
+        return self.refusal.text.format_map(self.details)
+
+    def body(self) -> bytes:
+        """The JSON body for the client, in OpenAI's shape."""
+        row = self.refusal
+        error = {"message": self.message, "type": row.type, "param": row.param, "code": row.code}
+        return msgspec.json.encode({"error": error})

@@ -1,0 +1,238 @@
+"""Upstreams with known answers and known timing, on raw asyncio protocols: fast enough to lose a race or to win it.
+
+Each reads HTTP/1.1 as Envoy sends it (keep-alive, `content-length` and chunked bodies), names itself in `x-served-by`,
+and is told of two moments, the end of the headers and the end of the body. The classes differ in what they do there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+
+class Upstream:
+    """An HTTP/1.1 server on a port of its own; a subclass says when it answers and what.
+
+    `address` is `ip:port` from `start()` on. `served` counts finished answers, `received_bytes` the bodies' bytes.
+    """
+
+    def __init__(self) -> None:
+        self.address = ""
+        self.served = 0
+        self.received_bytes = 0
+        self._server: asyncio.Server | None = None
+        self.exchanges: set[Exchange] = set()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.address} served={self.served}>"
+
+    def on_headers(self, exchange: Exchange) -> None:
+        """The request's headers are here; its body may not be."""
+
+    def on_body_end(self, exchange: Exchange) -> None:
+        """The request's body is whole; `on_headers` came before."""
+
+    async def start(self) -> None:
+        """Listen on a free port of 127.0.0.1."""
+        self._server = await asyncio.get_running_loop().create_server(lambda: Exchange(self), "127.0.0.1", 0)
+        host, port = self._server.sockets[0].getsockname()
+        self.address = f"{host}:{port}"
+
+    async def stop(self) -> None:
+        """Stop listening and drop every connection."""
+        if self._server is None:
+            return
+        self._server.close()
+        for exchange in list(self.exchanges):
+            exchange.abort()
+        await self._server.wait_closed()
+        self._server = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    def head(self, status: str, *fields: str) -> bytes:
+        """The status line and headers of an answer, `x-served-by` among them."""
+        lines = [f"HTTP/1.1 {status}", f"x-served-by: {self.address}", *fields]
+        return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+class InstantUpstream(Upstream):
+    """200 with `body_bytes` known bytes, when the headers are here (`early`) or else when the body is whole."""
+
+    def __init__(self, *, body_bytes: int = 1_000, early: bool = True) -> None:
+        super().__init__()
+        self.body = b"x" * body_bytes
+        self._early = early
+
+    def on_headers(self, exchange: Exchange) -> None:
+        if self._early:
+            self._answer(exchange)
+
+    def on_body_end(self, exchange: Exchange) -> None:
+        if not self._early:
+            self._answer(exchange)
+
+    def _answer(self, exchange: Exchange) -> None:
+        fields = ("content-type: text/plain", f"content-length: {len(self.body)}")
+        exchange.send(self.head("200 OK", *fields) + self.body)
+        self.served += 1
+
+
+class EarlyRefusal(Upstream):
+    """401 with a known body, before the request's body is here, as an API-key check does it.
+
+    It reads the rest of the request and drops it, as a careful server does: closing at once with unread data would make
+    the kernel send RST, which cuts answers by itself and would hide who cut them. With `closes` the answer says
+    `connection: close` and its sending side ends with it.
+    """
+
+    def __init__(self, *, body: bytes = b'{"error": "no such key"}', closes: bool = False) -> None:
+        super().__init__()
+        self.body = body
+        self._closes = closes
+
+    def on_headers(self, exchange: Exchange) -> None:
+        fields = ["content-type: application/json", f"content-length: {len(self.body)}"]
+        if self._closes:
+            fields.append("connection: close")
+        exchange.send(self.head("401 Unauthorized", *fields) + self.body)
+        self.served += 1
+        if self._closes:
+            exchange.end_sending()
+
+
+class StreamingUpstream(Upstream):
+    """Once the request is whole: 200 and `chunks` server-sent events, the first at once, then one every `delay_s`."""
+
+    def __init__(self, *, chunks: int, delay_s: float, chunk: bytes = b'data: {"token": "x"}\n\n') -> None:
+        super().__init__()
+        self.body = chunk * chunks
+        self._chunks = chunks
+        self._delay_s = delay_s
+        self._framed_chunk = b"%x\r\n%b\r\n" % (len(chunk), chunk)
+
+    def on_body_end(self, exchange: Exchange) -> None:
+        exchange.send(self.head("200 OK", "content-type: text/event-stream", "transfer-encoding: chunked"))
+        self._send_from(0, exchange)
+
+    def _send_from(self, index: int, exchange: Exchange) -> None:
+        while index < self._chunks:
+            if exchange.is_gone:
+                return
+            exchange.send(self._framed_chunk)
+            index += 1
+            # The end follows the last chunk at once, as with a model server.
+            if self._delay_s and index < self._chunks:
+                asyncio.get_running_loop().call_later(self._delay_s, self._send_from, index, exchange)
+                return
+        exchange.send(b"0\r\n\r\n")
+        self.served += 1
+
+
+class Exchange(asyncio.Protocol):
+    """One connection: finds the requests in the bytes and hands the two moments of each to its upstream.
+
+    Envoy does not pipeline, so a request's answer is never asked for while another is being sent.
+    """
+
+    def __init__(self, upstream: Upstream) -> None:
+        self.is_gone = False
+        self._upstream = upstream
+        self._transport: asyncio.Transport | None = None
+        self._buffer = bytearray()
+        self._step = self._read_head
+        self._rest_bytes = 0
+
+    def send(self, data: bytes) -> None:
+        if self._transport is not None and not self.is_gone:
+            self._transport.write(data)
+
+    def end_sending(self) -> None:
+        """FIN after what was sent; what the client still sends is read and dropped."""
+        if self._transport is not None and not self.is_gone:
+            self._transport.write_eof()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._upstream.exchanges.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_gone = True
+        self._upstream.exchanges.discard(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while self._step():
+            pass
+
+    # Each step takes what it can from the buffer and tells whether the next may be tried.
+
+    def _read_head(self) -> bool:
+        end = self._buffer.find(b"\r\n\r\n")
+        if end < 0:
+            return False
+        head = bytes(self._buffer[: end + 2]).lower()
+        del self._buffer[: end + 4]
+        length_at = head.find(b"\r\ncontent-length:")
+        if b"\r\ntransfer-encoding: chunked\r\n" in head:
+            self._step = self._read_chunk_size
+        else:
+            self._rest_bytes = int(head[length_at + 17 :].split(b"\r\n", 1)[0]) if length_at >= 0 else 0
+            self._step = self._read_body
+        self._upstream.on_headers(self)
+        return True
+
+    def _read_body(self) -> bool:
+        if not self._drop_rest():
+            return False
+        self._end_body()
+        return True
+
+    def _read_chunk_size(self) -> bool:
+        end = self._buffer.find(b"\r\n")
+        if end < 0:
+            return False
+        self._rest_bytes = int(self._buffer[:end].split(b";", 1)[0], 16)
+        del self._buffer[: end + 2]
+        self._step = self._read_chunk if self._rest_bytes else self._read_trailers
+        return True
+
+    def _read_chunk(self) -> bool:
+        if not self._drop_rest() or len(self._buffer) < 2:
+            return False
+        del self._buffer[:2]
+        self._step = self._read_chunk_size
+        return True
+
+    def _read_trailers(self) -> bool:
+        end = self._buffer.find(b"\r\n")
+        if end < 0:
+            return False
+        del self._buffer[: end + 2]
+        if end == 0:
+            self._end_body()
+        return True
+
+    def _drop_rest(self) -> bool:
+        taken = min(self._rest_bytes, len(self._buffer))
+        del self._buffer[:taken]
+        self._rest_bytes -= taken
+        self._upstream.received_bytes += taken
+        return self._rest_bytes == 0
+
+    def _end_body(self) -> None:
+        self._step = self._read_head
+        self._upstream.on_body_end(self)
