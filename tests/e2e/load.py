@@ -53,6 +53,7 @@ async def run_load(
     *,
     body_bytes: int | None = None,
     timeout_s: float = 30.0,
+    on_outcome: Callable[[int, Outcome], None] | None = None,
 ) -> list[Outcome]:
     """Send `make_request(0)` … `make_request(requests - 1)`, `concurrency` at a time; the outcomes in that order.
 
@@ -60,6 +61,7 @@ async def run_load(
     by Envoy too, is then not whole. A connection is used again after an answer that allows it. An answer is read while
     the request is still being written, and is complete although the rest of the request then fails. A used connection
     that closes before the first byte of an answer is tried once more on a new one: the server closed it as idle.
+    `on_outcome` is called with a request's number and outcome the moment it is known.
     Never raises for what the server does: see `Outcome.error`.
     """
     outcomes = [Outcome() for _ in range(requests)]
@@ -77,6 +79,8 @@ async def run_load(
                     connection = await _exchange(None, port, request, outcomes[index], timeout_s)
                 outcome = outcomes[index]
                 outcome.whole = not outcome.error and body_bytes in (None, outcome.received_bytes)
+                if on_outcome is not None:
+                    on_outcome(index, outcome)
         finally:
             if connection is not None:
                 connection.abort()

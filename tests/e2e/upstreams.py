@@ -14,6 +14,7 @@ from typing import Self
 class Upstream:
     """An HTTP/1.1 server on a port of its own; a subclass says when it answers and what.
 
+    `GET /v1/models` it answers itself, with its one model `llama`, so that a picker finds it fit to be picked.
     `address` is `ip:port` from `start()` on. `served` counts finished answers, `received_bytes` the bodies' bytes.
     """
 
@@ -57,6 +58,11 @@ class Upstream:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
+
+    def list_models(self, exchange: Exchange) -> None:
+        """Answers `GET /v1/models`. It does not count as served."""
+        body = b'{"object": "list", "data": [{"id": "llama", "object": "model"}]}'
+        exchange.send(self.head("200 OK", "content-type: application/json", f"content-length: {len(body)}") + body)
 
     def head(self, status: str, *fields: str) -> bytes:
         """The status line and headers of an answer, `x-served-by` among them."""
@@ -186,6 +192,9 @@ class Exchange(asyncio.Protocol):
             return False
         head = bytes(self._buffer[: end + 2]).lower()
         del self._buffer[: end + 4]
+        if head.startswith(b"get /v1/models "):
+            self._upstream.list_models(self)
+            return True
         length_at = head.find(b"\r\ncontent-length:")
         if b"\r\ntransfer-encoding: chunked\r\n" in head:
             self._step = self._read_chunk_size

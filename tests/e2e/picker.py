@@ -1,0 +1,157 @@
+"""The picker as a process of its own, as its users run it."""
+
+import asyncio
+import re
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import grpc
+import yaml
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+START_TIMEOUT_S = 20.0
+FLAGS = (
+    "--secure-serving=false",
+    "--listen-address=127.0.0.1",
+    "--grpc-port=0",
+    "--grpc-health-port=0",
+    "--metrics-port=0",
+    "--drain-delay=0s",
+    "--drain-timeout=2s",
+)
+PORTS = re.compile(r"serving .*grpc=(?P<grpc>\d+) health=(?P<health>\d+) metrics=(?P<metrics>\d+)")
+
+
+class Picker:
+    """`extproc serve` in a subprocess, on free ports of loopback.
+
+    `endpoints` maps names to addresses; `set_endpoints` rewrites the file while it runs. Its log is in `log_text()`.
+    """
+
+    def __init__(
+        self, endpoints: Mapping[str, str], *, config: Mapping[str, Any] | None = None, flags: Sequence[str] = ()
+    ):
+        self._folder = tempfile.TemporaryDirectory(prefix="extproc-picker-")
+        self._file = Path(self._folder.name, "endpoints.yaml")
+        self._config = yaml.safe_dump(dict(config or {}))
+        self._flags = tuple(flags)
+        self._process: asyncio.subprocess.Process | None = None
+        self._ports: dict[str, int] = {}
+        self._log: list[str] = []
+        self._reader: asyncio.Task[None] | None = None
+        self.set_endpoints(endpoints)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+        self._folder.cleanup()
+
+    @property
+    def address(self) -> str:
+        """`ip:port` of the ext_proc service."""
+        return f"127.0.0.1:{self._ports['grpc']}"
+
+    @property
+    def health_address(self) -> str:
+        """`ip:port` of the health service."""
+        return f"127.0.0.1:{self._ports['health']}"
+
+    @property
+    def metrics_url(self) -> str:
+        """URL of the metrics page."""
+        return f"http://127.0.0.1:{self._ports['metrics']}/metrics"
+
+    @property
+    def process(self) -> asyncio.subprocess.Process:
+        """The running process."""
+        assert self._process is not None
+        return self._process
+
+    def set_endpoints(self, endpoints: Mapping[str, str]) -> None:
+        """Writes the endpoints file; the picker follows within a fraction of a second."""
+        entries = [{"name": name, "address": address} for name, address in endpoints.items()]
+        self.write_file(yaml.safe_dump({"pools": [{"name": "test", "endpoints": entries}]}))
+
+    def write_file(self, text: str) -> None:
+        """Puts a new endpoints file into the place of the old one, as editors and ConfigMaps do."""
+        fresh = self._file.with_suffix(".new")
+        fresh.write_text(text)
+        fresh.replace(self._file)
+
+    async def start(self) -> None:
+        """Starts the process and returns when it says that it is ready."""
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "extproc", "serve",
+            f"--endpoints-file={self._file}", f"--config-text={self._config}", *FLAGS, *self._flags,
+            stderr=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        is_serving = asyncio.Event()
+        self._reader = asyncio.create_task(self._read_log(self._process, is_serving))
+        async with asyncio.timeout(START_TIMEOUT_S):
+            await is_serving.wait()
+            assert self._ports, self.log_text()
+            await self.wait_until("readiness")
+
+    async def _read_log(self, process: asyncio.subprocess.Process, is_serving: asyncio.Event) -> None:
+        assert process.stderr is not None
+        async for line in process.stderr:
+            self._log.append(line.decode())
+            if match := PORTS.search(self._log[-1]):
+                self._ports = {name: int(port) for name, port in match.groupdict().items()}
+                is_serving.set()
+        is_serving.set()
+
+    async def wait_until(self, service: str, status: int = health_pb2.HealthCheckResponse.SERVING) -> None:
+        """Watches a health name until it has `status`."""
+        async with grpc.aio.insecure_channel(self.health_address) as channel:
+            watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=service))
+            async for response in watch:
+                if response.status == status:
+                    return
+
+    async def stop(self) -> int:
+        """Ends the process with SIGTERM (SIGKILL if that takes too long) and returns its exit code."""
+        if self.process.returncode is None:
+            self.process.terminate()
+            try:
+                async with asyncio.timeout(10):
+                    await self.process.wait()
+            except TimeoutError:
+                self.process.kill()
+        return await self._end()
+
+    async def kill(self) -> None:
+        """Ends the process with SIGKILL."""
+        self.process.kill()
+        await self._end()
+
+    async def _end(self) -> int:
+        code = await self.process.wait()
+        if self._reader is not None:
+            await self._reader
+        return code
+
+    def log_text(self) -> str:
+        """What it logged so far."""
+        return "".join(self._log)
+
+    async def metric(self, name: str, **labels: str) -> float:
+        """The sum of the samples of a metric whose labels include `labels`."""
+        async with aiohttp.ClientSession() as session, session.get(self.metrics_url) as response:
+            text = await response.text()
+        total = 0.0
+        for line in text.splitlines():
+            series, _, value = line.rpartition(" ")
+            if series.partition("{")[0] == name and all(f'{key}="{label}"' in series for key, label in labels.items()):
+                total += float(value)
+        return total
