@@ -50,7 +50,7 @@ def out_of_order(kind: str, state: str) -> Abort:
 
 TOO_LARGE = Finish(Immediate(Reject(Reason.BODY_TOO_LARGE, {"limit": str(LIMIT)})))
 TIMED_OUT = Finish(Immediate(Reject(Reason.DECISION_TIMED_OUT, {"timeout": "10s"})))
-CUT_OFF = Abort("the stream ended before the request was whole")
+CUT_OFF = Abort("the stream ended before its answer", is_callers_end=True)
 
 TRANSCRIPTS: dict[str, tuple[list[Event], list[Command | None]]] = {
     "headers with end of stream": ([CLOSED], [Decide(HEAD, b"")]),

@@ -47,6 +47,8 @@ class Abort(msgspec.Struct, frozen=True):
 
     details: str
     """For Envoy's log. Never text of the client's."""
+    is_callers_end: bool = False
+    """The caller ended its side first, or cancelled the call, which can look the same: nobody waits for an answer."""
 
 
 Command = Decide | Finish | Abort

@@ -92,7 +92,7 @@ class Stream:
             case DeadlineExpired(timeout):
                 return self._finish(Reject(Reason.DECISION_TIMED_OUT, {"timeout": timeout}))
             case EndOfInput():
-                return self._abort("the stream ended before the request was whole")
+                return self._abort("the stream ended before its answer", is_callers_end=True)
             case _:
                 return self._abort(f"{event.kind} is out of order in state {self.state.name}")
 
@@ -150,6 +150,6 @@ class Stream:
         self.state = State.DONE
         return Finish(Immediate(outcome))
 
-    def _abort(self, details: str) -> Abort:
+    def _abort(self, details: str, *, is_callers_end: bool = False) -> Abort:
         self.state = State.DONE
-        return Abort(details)
+        return Abort(details, is_callers_end)

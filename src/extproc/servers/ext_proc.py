@@ -124,7 +124,7 @@ class ExtProcService:
             command = stream.receive(expired)  # type: ignore[assignment]  # a deadline always has an answer
             assert isinstance(command, Finish | Abort)  # noqa: S101
         if isinstance(command, Abort):
-            request.outcome = "aborted"
+            request.outcome = "cancelled" if command.is_callers_end else "aborted"
         elif isinstance(command.answer, Immediate):
             outcome = command.answer.outcome
             request.outcome = "replied" if isinstance(outcome, Reply) else outcome.refusal.code

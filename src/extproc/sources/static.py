@@ -67,12 +67,13 @@ def parse_endpoints(text: str, origin: str) -> tuple[Pool, tuple[Endpoint, ...]]
 
 def _repetitions(pool: _PoolEntry) -> list[Problem]:
     problems = []
-    first_by_value: dict[tuple[str, str], str] = {}
+    first_with: dict[tuple[str, str], str] = {}
     for index, entry in enumerate(pool.endpoints):
         for key, value in (("name", entry.name), ("address", entry.address)):
-            first = first_by_value.setdefault((key, value), entry.name)
-            if first is not entry.name:
-                problems.append(Problem(f"pools[0].endpoints[{index}].{key}", f"{value} stands twice (see {first})"))
+            if (key, value) in first_with:
+                what = f"{value} stands twice (see {first_with[key, value]})"
+                problems.append(Problem(f"pools[0].endpoints[{index}].{key}", what))
+            first_with.setdefault((key, value), f"endpoints[{index}]")
     return problems
 
 

@@ -1,0 +1,179 @@
+"""When endpoints are asked, against real servers: at once, with back-off, at intervals, in extra rounds."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from random import Random
+
+from extproc.probes.client import ModelsClient
+from extproc.probes.models import ModelProber
+from extproc.registry.changes import PoolListed
+from extproc.registry.store import Store
+from extproc.settings.schema import ProbeSettings
+from extproc.sim.engine import EngineSettings
+from extproc.sim.server import SimServer
+from extproc.values.endpoint import Endpoint
+from extproc.values.pool import Pool
+from extproc.values.snapshot import Snapshot
+
+NEVER = "1h"
+
+
+class Site:
+    """A store with a prober at work, and counts of what was probed."""
+
+    def __init__(self, store: Store, prober: ModelProber) -> None:
+        self.store = store
+        self.prober = prober
+        self.answered = 0
+        self.failed = 0
+
+    def observe_probe(self, kind: str, seconds: float) -> None:
+        self.answered += 1
+
+    def count_probe_failure(self, kind: str, reason: str) -> None:
+        self.failed += 1
+
+    async def until(self, condition: Callable[[Snapshot], bool]) -> Snapshot:
+        """Returns the first snapshot for which `condition` holds."""
+        changed = asyncio.Event()
+        unsubscribe = self.store.subscribe(lambda _before, _after: changed.set())
+        try:
+            async with asyncio.timeout(10):
+                while not condition(self.store.snapshot):
+                    changed.clear()
+                    await changed.wait()
+        finally:
+            unsubscribe()
+        return self.store.snapshot
+
+    def list_pool(self, *addresses: str) -> None:
+        endpoints = tuple(Endpoint(address, address, address) for address in addresses)
+        self.store.apply(PoolListed(endpoints), now=time.monotonic())
+
+
+@asynccontextmanager
+async def probing(**models: object) -> AsyncIterator[Site]:
+    settings = ProbeSettings.model_validate({"models": models})
+    store = Store(Pool("test"))
+    async with ModelsClient(settings) as client:
+        site = Site(store, None)  # type: ignore[arg-type]  # each needs the other
+        site.prober = ModelProber(
+            store=store,
+            client=client,
+            settings=settings.models,
+            meters=site,
+            clock=time.monotonic,
+            rng=Random(1),
+        )
+        task = asyncio.create_task(site.prober.run())
+        try:
+            yield site
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        assert task.cancelled()
+
+
+def sim(*models: str, **settings: object) -> SimServer:
+    return SimServer(EngineSettings(models=models, **settings))  # type: ignore[arg-type]
+
+
+def serves(model: str) -> Callable[[Snapshot], bool]:
+    return lambda snapshot: model in snapshot.models and len(snapshot.models[model].candidates) > 0
+
+
+def serves_no_more(model: str) -> Callable[[Snapshot], bool]:
+    return lambda snapshot: model in snapshot.models and not snapshot.models[model].candidates
+
+
+async def test_a_new_endpoint_is_probed_at_once() -> None:
+    async with sim("phi") as server, probing(interval=NEVER) as site:
+        site.list_pool(server.address)
+        snapshot = await site.until(serves("phi"))
+        assert snapshot.is_complete
+        assert site.answered == 1
+
+
+async def test_an_endpoint_that_starts_late_is_found_by_backing_off() -> None:
+    """The simulator refuses connections for its first 400 ms: probes at about 0, 100, 300 and 700 ms."""
+    server = sim("phi", startup_delay_s=0.4)
+    start = asyncio.create_task(server.start())
+    await asyncio.sleep(0)
+    async with probing(interval=NEVER) as site:
+        while not server.address:
+            await asyncio.sleep(0)
+        site.list_pool(server.address)
+        refused = await site.until(lambda snapshot: snapshot.is_complete)
+        assert not refused.endpoints[server.address].is_ready
+        await site.until(serves("phi"))
+        assert 2 <= site.failed <= 5
+    await start
+    await server.stop()
+
+
+async def test_a_slow_answer_evicts_nothing_and_the_list_stays() -> None:
+    async with sim("phi") as server, probing(interval="50ms", timeout="100ms") as site:
+        site.list_pool(server.address)
+        await site.until(serves("phi"))
+        server.engine.failures.set("slow-models", delay_s=5)
+        snapshot = await site.until(lambda snapshot: "timeout" in snapshot.endpoints[server.address].problem)
+        assert serves("phi")(snapshot)
+        assert not snapshot.endpoints[server.address].is_suspect
+
+
+async def test_a_stopped_server_routes_nothing_stays_known_and_is_found_again() -> None:
+    server = sim("phi")
+    await server.start()
+    port = int(server.address.rpartition(":")[2])
+    async with probing(interval="50ms") as site:
+        site.list_pool(server.address)
+        await site.until(serves("phi"))
+        await server.stop()
+        await site.until(serves_no_more("phi"))
+        await server.start(port=port)
+        await site.until(serves("phi"))
+    await server.stop()
+
+
+async def test_an_extra_round_finds_what_no_regular_probe_would_in_time() -> None:
+    async with sim("phi") as first, sim("gemma") as second, probing(interval=NEVER) as site:
+        site.list_pool(first.address, second.address)
+        await site.until(lambda snapshot: serves("phi")(snapshot) and serves("gemma")(snapshot))
+        first.engine.load_adapter("sql", "/sql")
+        asked_at_s = time.monotonic()
+        for _ in range(100):
+            site.prober.request_round()
+        snapshot = await site.until(lambda snapshot: snapshot.probed_since_s >= asked_at_s)
+        assert serves("sql")(snapshot)
+        assert site.answered == 4
+
+
+async def test_a_round_asked_for_while_one_runs_begins_afterwards() -> None:
+    async with sim("phi") as server, probing(interval=NEVER) as site:
+        site.list_pool(server.address)
+        await site.until(serves("phi"))
+        for _ in range(3):
+            asked_at_s = time.monotonic()
+            site.prober.request_round()
+            await site.until(lambda snapshot: snapshot.probed_since_s >= asked_at_s)  # noqa: B023 - awaited at once
+
+
+async def test_a_first_answer_that_is_overdue_is_no_longer_waited_for() -> None:
+    async with sim("phi") as server, probing(interval=NEVER, timeout="5s", firstAnswerBudget="100ms") as site:
+        server.engine.failures.set("slow-models", delay_s=5)
+        site.list_pool(server.address)
+        assert site.store.snapshot.has_answer_due
+        snapshot = await site.until(lambda snapshot: not snapshot.has_answer_due)
+        assert snapshot.is_complete
+        assert not snapshot.has_answer
+
+
+async def test_probes_of_an_endpoint_end_with_it() -> None:
+    async with sim("phi") as server, probing(interval="20ms") as site:
+        site.list_pool(server.address)
+        await site.until(serves("phi"))
+        site.list_pool()
+        assert site.store.snapshot.models == {}
+        assert repr(site.prober) == "<ModelProber of 0 endpoints>"
