@@ -38,7 +38,7 @@ class Picker:
     ):
         self._folder = tempfile.TemporaryDirectory(prefix="extproc-picker-")
         self._file = Path(self._folder.name, "endpoints.yaml")
-        self._config = yaml.safe_dump(dict(config or {}))
+        self._config = ("--config-text=" + yaml.safe_dump(dict(config)),) if config else ()
         self._flags = tuple(flags)
         self._process: asyncio.subprocess.Process | None = None
         self._ports: dict[str, int] = {}
@@ -92,7 +92,7 @@ class Picker:
         """Starts the process and returns when it says that it is ready."""
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "extproc", "serve",
-            f"--endpoints-file={self._file}", f"--config-text={self._config}", *FLAGS, *self._flags,
+            f"--endpoints-file={self._file}", *self._config, *FLAGS, *self._flags,
             stderr=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         is_serving = asyncio.Event()
@@ -128,14 +128,15 @@ class Picker:
                     await self.process.wait()
             except TimeoutError:
                 self.process.kill()
-        return await self._end()
+        return await self.stop_code()
 
     async def kill(self) -> None:
         """Ends the process with SIGKILL."""
         self.process.kill()
-        await self._end()
+        await self.stop_code()
 
-    async def _end(self) -> int:
+    async def stop_code(self) -> int:
+        """Waits for the process to end by itself and returns its exit code."""
         code = await self.process.wait()
         if self._reader is not None:
             await self._reader
