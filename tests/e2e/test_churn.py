@@ -141,7 +141,7 @@ async def test_no_wrong_pod_and_no_needless_refusal_while_everything_moves() -> 
         first = {f"pod-{index}": sim.address for index, sim in enumerate(sims[:12])}
         picker = await stack.enter_async_context(Picker(first, config=config))
         settings = GatewaySettings(
-            endpoints=tuple(sim.address for sim in sims), picker=picker.address, processing_mode=DETACHED, retries=False
+            endpoints=tuple(sim.address for sim in sims), picker=picker.address, processing_mode=DETACHED
         )
         envoy = await stack.enter_async_context(Envoy(settings))
         http = await stack.enter_async_context(aiohttp.ClientSession())

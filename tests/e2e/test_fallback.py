@@ -19,18 +19,18 @@ def sim(name: str, model: str) -> SimServer:
 
 
 class Case(NamedTuple):
-    """How many fallbacks the picker lists, whether Envoy retries, and what 40 requests with a dead pod come to."""
+    """How many fallbacks the picker lists, how often Envoy retries, and what 40 requests with a dead pod come to."""
 
     fallbacks: int
-    retries: bool
+    retries: int
     is_good: bool = False
     reaches_wrong_pods: bool = False
 
 
 CASES = {
-    "a fallback and retries": Case(1, True, is_good=True),
-    "retries without a fallback go to any pod": Case(0, True, reaches_wrong_pods=True),
-    "neither": Case(0, False),
+    "a fallback and retries": Case(1, 1, is_good=True),
+    "retries without a fallback go to any pod": Case(0, 2, reaches_wrong_pods=True),
+    "neither": Case(0, 0),
 }
 
 
