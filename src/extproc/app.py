@@ -42,7 +42,7 @@ class App:
         self._settings = settings
         self._source = source
         self._clock = clock
-        self._store = Store(source.pool)
+        self._store = Store(source.pool, now=clock())
         self._metrics = Metrics(knowledge=self._store, clock=clock, version=__version__)
         self._client = ModelsClient(settings.probes)
         self._prober = ModelProber(

@@ -37,8 +37,9 @@ class ConfigError(ExtprocError):
         self.problems = tuple(problems)
 
     def __str__(self) -> str:
-        lines = [f"{self.origin}: {len(self.problems)} problem{'s'[: len(self.problems) > 1]}"]
-        return "\n".join([*lines, *(f"  {problem}" for problem in self.problems)])
+        count = len(self.problems)
+        headline = f"{self.origin}: {count} problem{'s' if count > 1 else ''}"
+        return "\n".join([headline, *(f"  {problem}" for problem in self.problems)])
 
 
 class PortInUseError(ExtprocError):

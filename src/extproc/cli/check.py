@@ -26,6 +26,6 @@ check = SettingsCommand(
     "check",
     callback=_check,
     params=[click.Argument(["file"], required=False)],
-    help_text="Checks the config FILE and flags as serve would, without serving.\n\n"
+    help_text="Reads the config FILE and flags with the server's own loader, and leaves.\n\n"
     "Prints the effective settings, or every problem (exit code 2). An endpoints file that they name is checked too.",
 )

@@ -39,7 +39,10 @@ def normalise(arguments: Sequence[str], known: dict[str, bool]) -> list[str]:
     rest = list(arguments)
     while rest:
         word = rest.pop(0)
-        if word in ("-h", "--help") or not word.startswith("-") or word == "-":
+        if word in ("-help", "--help"):
+            result.append("--help")
+            continue
+        if word == "-h" or not word.startswith("-") or word == "-":
             result.append(word)
             continue
         if word == "--":
@@ -95,8 +98,11 @@ def read_settings(options: dict[str, str | None], *, config_file: str | None = N
     Errors: ConfigError with every problem, be it in a flag or in the file.
     """
     given = {name.replace("_", "-"): value for name, value in options.items() if value is not None}
-    file = given.pop("config-file", config_file)
-    text = given.pop("config-text", None)
+    file = given.pop("config-file", "") or None  # Go's default is "", and charts write it out
+    text = given.pop("config-text", "") or None
+    if file and config_file:
+        raise ConfigError("flags", [Problem("--config-file", f"give one file, not {config_file} as well")])
+    file = file or config_file
     ignored = [name for name in given if name in WITHOUT_EFFECT]
     problems = [
         Problem(f"--{name}", "Kubernetes pools are not part of this version: use --endpoints-file")

@@ -69,9 +69,9 @@ class Director:
                 verdict = _refusal(model, snapshot)
             case ListModels():
                 if snapshot.is_complete and not snapshot.has_answer_due:
-                    return Reply(200, list_models(snapshot))
+                    return _list_so_far(snapshot)
                 return self._unless_held(request, now, _list_so_far(snapshot), probe=False)
-        if snapshot.probed_since_s >= request.arrived_s - EVIDENCE_AGE_S:
+        if snapshot.is_complete and snapshot.probed_since_s >= request.arrived_s - EVIDENCE_AGE_S:
             return verdict
         return self._unless_held(request, now, verdict, probe=True)
 
@@ -112,7 +112,7 @@ def _refusal(model: str, snapshot: Snapshot) -> Reject:
 
 
 def _list_so_far(snapshot: Snapshot) -> Reply | Reject:
-    if snapshot.models:
+    if snapshot.models or snapshot.has_answer:
         return Reply(200, list_models(snapshot))
     if snapshot.is_synced and not any(state.is_ready for state in snapshot.endpoints.values()):
         return Reject(Reason.NO_READY_ENDPOINTS)

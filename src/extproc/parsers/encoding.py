@@ -4,6 +4,9 @@ import zlib
 
 from extproc.values.refusal import Reason, Reject
 
+MOST_MEMBERS = 1000
+"""Members that one gzip body may have. Each costs a copy of the rest: millions of empty ones would never end."""
+
 _WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
@@ -36,7 +39,9 @@ def _inflate(body: bytes, window_bits: int, max_bytes: int) -> bytes | None:
     """The decompressed body, None when it is damaged or incomplete."""
     content = bytearray()
     rest = body
-    while rest:
+    for _ in range(MOST_MEMBERS):
+        if not rest:
+            break
         inflater = zlib.decompressobj(window_bits)
         try:
             content += inflater.decompress(rest, max_bytes + 1 - len(content))
@@ -49,4 +54,6 @@ def _inflate(body: bytes, window_bits: int, max_bytes: int) -> bytes | None:
         if window_bits != _WINDOW_BITS["gzip"]:
             break
         rest = inflater.unused_data.lstrip(b"\0")
+    else:
+        return None
     return bytes(content)

@@ -26,8 +26,6 @@ def model_of_json(content: bytes) -> str | Reject:
     """
     try:
         model = _decode(content).model
-    except msgspec.ValidationError:
-        return Reject(Reason.BODY_NOT_OBJECT)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         if len(content) > SECOND_LOOK_BYTES:
             return Reject(Reason.BODY_NOT_OBJECT)

@@ -2,13 +2,16 @@
 
 from typing import TYPE_CHECKING
 
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from extproc.values.refusal import Reason, Reject
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
+
+MOST_PARTS = 2000
+"""Each part costs Python time, however small it is: more of them than any form has would hold up everybody else."""
 
 _UNREADABLE = Reject(Reason.BODY_NOT_DECODABLE, {"format": "multipart/form-data"})
 
@@ -19,6 +22,7 @@ class _ModelField:
     def __init__(self) -> None:
         self.value: bytearray | None = None
         self.is_whole = False
+        self._parts = 0
         self._header_name = bytearray()
         self._header_value = bytearray()
         self._is_model = False
@@ -34,6 +38,9 @@ class _ModelField:
         }
 
     def _begin_part(self) -> None:
+        self._parts += 1
+        if self._parts > MOST_PARTS:
+            raise FormParserError("too many parts")
         self._is_model = False
 
     def _end_header(self) -> None:
@@ -58,7 +65,7 @@ def model_of_multipart(content: bytes, content_type: str) -> str | Reject:
 
     A body that breaks off before its closing boundary is refused: the engine would refuse it too.
     """
-    _, options = parse_options_header(content_type)
+    _, options = parse_options_header(content_type.encode(errors="surrogateescape"))
     boundary = options.get(b"boundary")
     if not boundary:
         return _UNREADABLE
@@ -67,7 +74,7 @@ def model_of_multipart(content: bytes, content_type: str) -> str | Reject:
         parser = MultipartParser(boundary, field.callbacks())
         parser.write(content)
         parser.finalize()
-    except MultipartParseError:
+    except FormParserError:
         return _UNREADABLE
     if not field.is_whole:
         return _UNREADABLE

@@ -104,6 +104,8 @@ def _after_failure(state: EndpointState, change: ProbeFailed, now: float) -> End
         return replace(failed, is_ready=True, is_suspect=False, connect_failures_s=())
     if not change.failure.is_connect_failure:
         return failed
+    if state.is_suspect:
+        return failed
     recent = (*(at for at in state.connect_failures_s if now - at <= SUSPECT_WINDOW_S), now)[-SUSPECT_FAILURES:]
     is_suspect = state.is_suspect or len(recent) == SUSPECT_FAILURES
     is_gone = is_suspect or change.failure is Failure.REFUSED
@@ -135,9 +137,10 @@ def _rebuild(snapshot: Snapshot, states: dict[str, EndpointState], now: float) -
 
 
 def _merge(cards: list[ModelCard]) -> ModelCard:
+    """The endpoints' cards of one model in one. Whose `root` it has does not hang on the order of the endpoints."""
     lengths = [card.max_model_len for card in cards if card.max_model_len is not None]
     return replace(
-        cards[0],
+        min(cards, key=lambda card: (card.root or "", card.parent or "", card.owned_by)),
         created=min(card.created for card in cards),
         max_model_len=min(lengths) if lengths else None,
     )

@@ -17,8 +17,8 @@ class Store:
     that a list that says the same again costs none.
     """
 
-    def __init__(self, pool: Pool) -> None:
-        self.snapshot = Snapshot(pool)
+    def __init__(self, pool: Pool, *, now: float = 0.0) -> None:
+        self.snapshot = Snapshot(pool, made_at_s=now)
         self._listeners: list[Listener] = []
         self._asked_at_s: dict[str, float] = {}
         self._answered_at_s: dict[str, float] = {}

@@ -11,7 +11,16 @@ from pydantic_core import ErrorDetails
 
 from extproc.errors import ConfigError, Problem
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader that takes no key twice. Not the C one: deep nesting ends the process there."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        if len(set(keys)) < len(keys):
+            raise yaml.constructor.ConstructorError(None, None, "a key stands twice in a mapping", node.start_mark)
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+        return mapping
 
 
 def read_text(path: str) -> str:
@@ -27,8 +36,8 @@ def read_text(path: str) -> str:
 def parse_mapping(text: str, origin: str) -> dict[str, Any]:
     """The mapping in a YAML text, empty for an empty one. Errors: ConfigError, naming `origin`."""
     try:
-        document = yaml.load(text, Loader=_Loader)  # noqa: S506 - both choices are safe loaders
-    except yaml.YAMLError as exc:
+        document = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as exc:
         raise ConfigError(origin, [Problem(origin, f"is not YAML: {' '.join(str(exc).split())}")]) from exc
     except RecursionError as exc:
         raise ConfigError(origin, [Problem(origin, "is nested too deeply")]) from exc
@@ -58,6 +67,8 @@ def describe(error: ErrorDetails, model: type[BaseModel]) -> str:
         return str(error["ctx"]["error"])
     if kind in ("model_type", "dict_type"):
         return f"must be a mapping; got {value!r}"
+    if kind == "tuple_type":
+        return f"must be a list; got {value!r}"
     return f"{error['msg'][:1].lower()}{error['msg'][1:]}; got {value!r}"
 
 

@@ -14,6 +14,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
@@ -138,7 +139,10 @@ class ProbeSettings(Group):
 class RequestSettings(Group):
     """What clients may send, and how long they may wait."""
 
-    max_body_bytes: Size = setting(64 << 20, "Largest request body, also once decompressed; more is a 413.")
+    # gRPC's receive limit, twice this and 1 MiB, must fit into 31 bits.
+    max_body_bytes: Annotated[Size, Field(le=1023 << 20)] = setting(
+        64 << 20, "Largest request body, also once decompressed; more is a 413."
+    )
     max_held_bytes: Size = setting(512 << 20, "Bytes of bodies held at one time over all requests; more is a 429.")
     unknown_model: Literal["reject", "passthrough"] = setting(
         "reject", "What becomes of a request for a model that no endpoint lists: a 404, or any ready endpoint."
@@ -164,7 +168,9 @@ class ScorerSettings(Group):
     """A scorer and how much it counts."""
 
     name: Literal["recent-routes"] = setting("recent-routes", "Name of the scorer.")
-    weight: Annotated[float, Field(ge=0, strict=False)] = setting(1.0, "Factor of its score in the sum.")
+    weight: Annotated[float, Field(ge=0, strict=False, allow_inf_nan=False)] = setting(
+        1.0, "Factor of its score in the sum."
+    )
 
 
 class SchedulingSettings(Group):
@@ -174,6 +180,14 @@ class SchedulingSettings(Group):
         default=(ScorerSettings(),), strict=False, description="Scorers whose weighted sum decides."
     )
     picker: Literal["max-score"] = setting("max-score", "What picks by the sums.")
+
+    @field_validator("scorers")
+    @classmethod
+    def _refuse_repetition(cls, scorers: tuple[ScorerSettings, ...]) -> tuple[ScorerSettings, ...]:
+        names = [scorer.name for scorer in scorers]
+        if len(set(names)) < len(names):
+            raise ValueError("a scorer stands twice; give it one weight")
+        return scorers
 
 
 class TelemetrySettings(Group):

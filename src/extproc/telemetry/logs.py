@@ -62,6 +62,7 @@ def configure_logs(verbosity: int) -> None:
     root = logging.getLogger(ROOT)
     root.handlers = [handler]
     root.propagate = False
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it warns of each bad form of a client
     root.setLevel(logging.DEBUG if verbosity >= DEBUG_VERBOSITY else LEVELS.get(verbosity, logging.INFO))
 
 

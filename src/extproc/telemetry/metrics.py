@@ -44,7 +44,7 @@ class Metrics:
             ["pool", "model", "outcome"],
             registry=self.registry,
         )
-        self._request_counts: dict[tuple[str, str], Counter] = {}
+        self._request_counts: dict[tuple[str | None, str], Counter] = {}
         self.decision_seconds = Histogram(
             "extproc_decision_seconds",
             "From the whole request to the decision, waiting for news included.",
@@ -75,12 +75,12 @@ class Metrics:
 
     def count_request(self, model: str | None, outcome: str) -> None:
         """Counts a request. Model names that the pool does not know are all counted as `unknown`."""
-        counts = self._request_counts.get((model or NO_MODEL, outcome))
+        counts = self._request_counts.get((model, outcome))
         if counts is None:
             label = self._model_label(model)
             counts = self._requests.labels(self._pool, label, outcome)
             if label == model or model is None:
-                self._request_counts[model or NO_MODEL, outcome] = counts
+                self._request_counts[model, outcome] = counts
         counts.inc()
 
     def count_message(self, kind: str, direction: str) -> None:

@@ -93,8 +93,8 @@ class Reject(msgspec.Struct, frozen=True, tag=True):
 
     @property
     def message(self) -> str:
-        """The text for the client, details filled in."""
-        return self.refusal.text.format_map(self.details)
+        """The text for the client, details filled in. What it named may hold half a character: that becomes `?`."""
+        return self.refusal.text.format_map(self.details).encode("utf-8", "replace").decode()
 
     def body(self) -> bytes:
         """The JSON body for the client, in OpenAI's shape."""

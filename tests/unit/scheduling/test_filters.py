@@ -1,10 +1,10 @@
 """scheduling/filters: who may get a request."""
 
 import pytest
+from tests.unit.known import endpoint
 
 from extproc.scheduling.filters import SubsetFilter
 from extproc.values.request import InferenceRequest, RouteToAny
-from tests.unit.known import endpoint
 
 
 @pytest.mark.parametrize(

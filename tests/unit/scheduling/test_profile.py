@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from random import Random
 
 import pytest
+from tests.unit.known import endpoint
 
 from extproc.scheduling.filters import SubsetFilter
 from extproc.scheduling.pickers import MaxScorePicker
@@ -11,7 +12,6 @@ from extproc.scheduling.profile import Profile, WeightedScorer
 from extproc.values.decision import Scores
 from extproc.values.endpoint import Endpoint
 from extproc.values.request import InferenceRequest, RouteToAny
-from tests.unit.known import endpoint
 
 CANDIDATES = [endpoint(letter) for letter in "abc"]
 

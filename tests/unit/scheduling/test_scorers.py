@@ -3,10 +3,10 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.known import endpoint
 
 from extproc.scheduling.scorers import RecentRoutesScorer
 from extproc.values.request import InferenceRequest, RouteToAny
-from tests.unit.known import endpoint
 
 REQUEST = InferenceRequest(RouteToAny(), arrived_s=0.0)
 

@@ -2,11 +2,11 @@
 
 import msgspec
 import pytest
+from tests.unit.known import endpoint
 
 from extproc.values.decision import Decision, Hold, Reply, Route, Scores
 from extproc.values.endpoint import Endpoint
 from extproc.values.refusal import Reason, Reject
-from tests.unit.known import endpoint
 
 
 @pytest.mark.parametrize(
@@ -32,4 +32,4 @@ def test_destination_of_a_route(endpoints: tuple[Endpoint, ...], destination: st
     ids=lambda decision: type(decision).__name__,
 )
 def test_every_decision_survives_encoding(decision: Decision) -> None:
-    assert msgspec.json.decode(msgspec.json.encode(decision), type=Decision) == decision  # type: ignore[arg-type]
+    assert msgspec.json.decode(msgspec.json.encode(decision), type=Decision) == decision

@@ -2,10 +2,10 @@
 
 import msgspec
 import pytest
+from tests.unit.known import POOL, answered, endpoint, failed, known_after, listed, overdue, refused
 
 from extproc.registry.changes import Failure
 from extproc.values.snapshot import EndpointState, Snapshot
-from tests.unit.known import POOL, answered, endpoint, failed, known_after, listed, overdue, refused
 
 
 @pytest.mark.parametrize(

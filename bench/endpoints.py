@@ -1,0 +1,55 @@
+"""Endpoints that cost next to nothing: listeners of one Envoy process that answer by themselves."""
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import aiohttp
+
+from extproc.cli.demo.envoy import Envoy
+
+_TYPES = "type.googleapis.com/envoy.extensions.filters"
+
+
+@asynccontextmanager
+async def serve_endpoints(models: Sequence[str]) -> AsyncIterator[list[str]]:
+    """One endpoint for each entry of `models`, the model that it lists; yields their addresses in that order."""
+    config = {
+        "admin": {"address": _any_port()},
+        "static_resources": {"listeners": [_listener(index, model) for index, model in enumerate(models)]},
+    }
+    async with Envoy(config) as envoy:
+        async with aiohttp.ClientSession(raise_for_status=True) as session:
+            async with session.get(f"http://127.0.0.1:{envoy.admin_port}/listeners?format=json") as response:
+                statuses = (await response.json(content_type=None))["listener_statuses"]
+        ports = {status["name"]: status["local_address"]["socket_address"]["port_value"] for status in statuses}
+        yield [f"127.0.0.1:{ports[f'endpoint-{index}']}" for index in range(len(models))]
+
+
+def _listener(index: int, model: str) -> dict[str, object]:
+    card = {"id": model, "object": "model", "created": 1, "owned_by": "vllm", "root": model, "max_model_len": 4096}
+    listing = json.dumps({"object": "list", "data": [card]})
+    routes = [_route({"path": "/v1/models"}, listing), _route({"prefix": "/"}, '{"object": "chat.completion"}')]
+    # Without the buffer filter an answer would come before the request's end and cost its connection.
+    buffer = _typed("envoy.filters.http.buffer", "http.buffer.v3.Buffer", max_request_bytes=1 << 20)
+    router = _typed("envoy.filters.http.router", "http.router.v3.Router")
+    manager = _typed(
+        "envoy.filters.network.http_connection_manager",
+        "network.http_connection_manager.v3.HttpConnectionManager",
+        stat_prefix="endpoint",
+        route_config={"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
+        http_filters=[buffer, router],
+    )
+    return {"name": f"endpoint-{index}", "address": _any_port(), "filter_chains": [{"filters": [manager]}]}
+
+
+def _route(match: dict[str, str], body: str) -> dict[str, object]:
+    return {"match": match, "direct_response": {"status": 200, "body": {"inline_string": body}}}
+
+
+def _typed(name: str, kind: str, **fields: object) -> dict[str, object]:
+    return {"name": name, "typed_config": {"@type": f"{_TYPES}.{kind}", **fields}}
+
+
+def _any_port() -> dict[str, object]:
+    return {"socket_address": {"address": "127.0.0.1", "port_value": 0}}

@@ -1,0 +1,136 @@
+"""Python servers as processes of their own: the picker and the reference, from their first line to their CPU time."""
+
+import asyncio
+import contextlib
+import os
+import re
+import sys
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+
+from bench.results import BenchError
+
+_START_TIMEOUT_S = 20.0
+_STOP_TIMEOUT_S = 5.0
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+class PythonServer:
+    """`python -m …` with what it prints at hand. An async context manager; killed when it does not end in time."""
+
+    def __init__(self, *arguments: str) -> None:
+        self._arguments = arguments
+        self._process: asyncio.subprocess.Process | None = None
+        self._drain: asyncio.Task[None] | None = None
+        self._tail: deque[str] = deque(maxlen=20)
+
+    def __repr__(self) -> str:
+        return f"<PythonServer {' '.join(self._arguments)}>"
+
+    async def __aenter__(self) -> Self:
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            *self._arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        try:
+            async with asyncio.timeout(_START_TIMEOUT_S):
+                await self._become_ready()
+        except BaseException:
+            await self._end()
+            raise
+        self._drain = asyncio.create_task(self._read_on(), name="drain")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._end()
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds used so far, user and system, all threads."""
+        assert self._process is not None
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+
+    async def _become_ready(self) -> None:
+        raise NotImplementedError
+
+    async def _line(self, pattern: str) -> re.Match[str]:
+        """Reads on to the first line that holds `pattern`. Errors: BenchError when the process ends before."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            text = line.decode(errors="replace").rstrip()
+            self._tail.append(text)
+            if found := re.search(pattern, text):
+                return found
+        raise BenchError("\n".join([f"{self!r} ended before it was ready:", *self._tail]))
+
+    async def _read_on(self) -> None:
+        with contextlib.suppress(BenchError):
+            await self._line(r"(?!)")
+
+    async def _end(self) -> None:
+        process = self._process
+        if process is None:
+            return
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_STOP_TIMEOUT_S):
+                    await process.wait()
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        if self._drain is not None:
+            await self._drain
+
+
+class Picker(PythonServer):
+    """`extproc serve` on free ports, with its defaults; ready when it says so: every endpoint has been probed."""
+
+    def __init__(self, endpoints: Sequence[str], directory: Path) -> None:
+        file = directory / "endpoints.yaml"
+        lines = [f'      - {{name: pod-{index}, address: "{address}"}}' for index, address in enumerate(endpoints)]
+        file.write_text("\n".join(["pools:", "  - name: bench", "    endpoints:", *lines, ""]))
+        super().__init__(
+            *("extproc", "serve", f"--endpoints-file={file}", "--secure-serving=false", "--listen-address=127.0.0.1"),
+            *("--grpc-port=0", "--grpc-health-port=0", "--metrics-port=0", "--drain-delay=0s"),
+        )
+        self.address = ""
+        self._metrics_port = 0
+
+    async def _become_ready(self) -> None:
+        ports = await self._line(r" serving .* grpc=(\d+) .*metrics=(\d+)")
+        self.address, self._metrics_port = f"127.0.0.1:{ports[1]}", int(ports[2])
+        await self._line(r" ready endpoints=")
+
+    async def counters(self, name: str) -> dict[str, float]:
+        """The samples of the counter `name` on its metrics page, by the text between their braces."""
+        async with aiohttp.ClientSession(raise_for_status=True) as session:
+            async with session.get(f"http://127.0.0.1:{self._metrics_port}/metrics") as response:
+                page = await response.text()
+        samples = re.findall(rf"^{re.escape(name)}\{{(.*)\}} (\S+)$", page, re.MULTILINE)
+        return {labels: float(value) for labels, value in samples}
+
+
+class Reference(PythonServer):
+    """The empty servicer of `bench.empty_servicer`, which sends requests with `body` to `endpoints` in turn."""
+
+    def __init__(self, endpoints: Sequence[str], body: bytes) -> None:
+        super().__init__("bench.empty_servicer", body.decode(), *endpoints)
+        self.address = ""
+
+    async def _become_ready(self) -> None:
+        self.address = (await self._line(r"^listening on (\S+)"))[1]

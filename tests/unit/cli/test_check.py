@@ -1,0 +1,117 @@
+"""cli/check: the effective settings, or every problem."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from extproc.cli import main
+from extproc.settings.load import load_settings
+from extproc.settings.schema import Settings
+
+
+def check(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, ["check", *map(str, arguments)], catch_exceptions=False)
+
+
+def test_prints_the_defaults_and_they_can_be_loaded_again() -> None:
+    result = check()
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert yaml.safe_load(result.stdout) == Settings().model_dump(mode="json", by_alias=True)
+    assert load_settings(text=result.stdout, flag_values={}) == Settings()
+
+
+@pytest.mark.parametrize("text", ["", "---", "# nothing", "server:", "server: {grpcPort: 9002}"])
+def test_empty_and_partial_configs_are_good(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    result = check(path)
+    assert (result.exit_code, result.stdout) == (0, check().stdout)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["FILE"], id="as argument"),
+        pytest.param(["--config-file", "FILE"], id="as flag"),
+        pytest.param(["--config-text", "requests: {maxBodyBytes: 1MiB, hold: 1500ns}"], id="as text"),
+        pytest.param(["FILE", "-v=2"], id="with a flag"),
+    ],
+)
+def test_prints_what_is_in_effect(tmp_path: Path, arguments: list[str]) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("requests: {maxBodyBytes: 1MiB, hold: 1500ns}")
+    result = check(*[str(path) if argument == "FILE" else argument for argument in arguments])
+    assert result.exit_code == 0
+    settings = load_settings(text=result.stdout, flag_values={})
+    assert (settings.requests.max_body_bytes, settings.requests.hold_s) == (1 << 20, 1.5e-6)
+
+
+def test_tells_every_problem_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("{server: {grpcPort: x, metricPort: 1}, nonsense: 1}")
+    result = check(path, "--v=x", "--pool-name=p")
+    assert (result.exit_code, result.stdout) == (2, "")
+    heading, *problems = result.stderr.splitlines()
+    assert heading == f"{path}: 5 problems"
+    assert [problem.split(":")[0] for problem in problems] == [
+        "  --pool-name",
+        "  --v",
+        "  server.grpcPort",
+        "  server.metricPort",
+        "  nonsense",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "complaint"),
+    [
+        ("absent", "cannot be read: No such file or directory"),
+        ("directory", "cannot be read: Is a directory"),
+        ("unreadable", "is not YAML"),
+        ("binary", "is not UTF-8 text"),
+        ("list", "must be a mapping, not a list"),
+    ],
+)
+def test_a_file_that_is_none(tmp_path: Path, kind: str, complaint: str) -> None:
+    path = tmp_path / kind
+    content = {"unreadable": b"a: b: c", "binary": b"\xff\xfe\xfd", "list": b"- a"}
+    if kind == "directory":
+        path.mkdir()
+    elif kind in content:
+        path.write_bytes(content[kind])
+    result = check(path)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"{path}: 1 problem\n  {path}: {complaint}")
+
+
+def test_two_files_are_one_too_many(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
+    good.write_text("")
+    bad.write_text("nonsense: 1")
+    assert check(bad, "--config-file", good).exit_code == 2
+
+
+def test_an_unknown_flag_is_a_usage_error() -> None:
+    result = check("--grpc-prot=1")
+    assert result.exit_code == 2
+    assert "did you mean --grpc-port?" in result.stderr
+
+
+def test_flags_without_effect_are_told() -> None:
+    result = check("--cert-path=/x")
+    assert result.exit_code == 0
+    assert "# --cert-path has no effect in this version\n" in result.stdout
+
+
+def test_the_endpoints_file_is_checked_too(tmp_path: Path) -> None:
+    path = tmp_path / "endpoints.yaml"
+    path.write_text("pools: [{name: demo, endpoints: [{name: a, address: '10.0.0.1:80'}]}]")
+    result = check("--endpoints-file", path)
+    assert result.exit_code == 0
+    assert f"# pool default/demo: 1 endpoints in {path}\n" in result.stdout
+    path.write_text("pools: [{name: demo, endpoints: [{name: a, address: 'vllm:80'}]}]")
+    result = check("--endpoints-file", path)
+    assert result.exit_code == 2
+    assert "pools[0].endpoints[0].address: 'vllm' is not an IP address" in result.stderr

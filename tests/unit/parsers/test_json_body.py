@@ -1,0 +1,124 @@
+"""parsers/json_body: the model of a JSON body, as engines that read with Python's json find it."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extproc.parsers.json_body import SECOND_LOOK_BYTES, model_of_json
+from extproc.values.refusal import Reason, Reject
+
+NOT_OBJECT = Reject(Reason.BODY_NOT_OBJECT)
+MISSING = Reject(Reason.MODEL_MISSING)
+NOT_STRING = Reject(Reason.MODEL_NOT_STRING)
+
+
+@pytest.mark.parametrize(
+    ("content", "model"),
+    [
+        pytest.param(b'{"model":"phi"}', "phi", id="plain"),
+        pytest.param(b' \t\r\n{ "model" : "phi" }\n', "phi", id="white space"),
+        pytest.param(b'{"messages":[{"model":"x"}],"model":"phi"}', "phi", id="last, after a nested one"),
+        pytest.param(b'{"model":"gemma","model":"phi"}', "phi", id="given twice: the last"),
+        pytest.param(b'{"m\\u006fdel":"ph\\u0069"}', "phi", id="escaped"),
+        pytest.param('{"model":"π"}'.encode(), "π", id="UTF-8"),
+        pytest.param(b'{"model":""}', "", id="empty"),
+        pytest.param(b'{"model":"phi","x":"\\ud83d"}', "phi", id="half an emoji elsewhere"),
+        pytest.param(b'{"model":"phi\\ud83d"}', "phi\ud83d", id="half an emoji in it"),
+        pytest.param(b'{"model":"phi","x":NaN}', "phi", id="NaN"),
+        pytest.param(b'{"model":"phi","x":-Infinity}', "phi", id="Infinity"),
+        pytest.param(b'{"model":"phi","x":1e999}', "phi", id="a number beyond floats"),
+        pytest.param(b'\xef\xbb\xbf{"model":"phi"}', "phi", id="a byte order mark"),
+        pytest.param('{"model":"phi"}'.encode("utf-16"), "phi", id="UTF-16"),
+        pytest.param(b"{}", MISSING, id="no model"),
+        pytest.param(b'{"Model":"phi"}', MISSING, id="another case"),
+        pytest.param(b'{"x":{"model":"phi"}}', MISSING, id="a nested one alone"),
+        pytest.param(b'{"x":NaN}', MISSING, id="NaN and no model"),
+        pytest.param(b'{"model":null}', NOT_STRING, id="null"),
+        pytest.param(b'{"model":5}', NOT_STRING, id="a number"),
+        pytest.param(b'{"model":1e999}', NOT_STRING, id="a number beyond floats as model"),
+        pytest.param(b'{"model":["phi"]}', NOT_STRING, id="an array"),
+        pytest.param(b'{"model":{"model":"phi"}}', NOT_STRING, id="an object"),
+        pytest.param(b'{"model":NaN}', NOT_STRING, id="NaN as model"),
+        pytest.param(b'[{"model":"phi"}]', NOT_OBJECT, id="an array of objects"),
+        pytest.param(b'"model"', NOT_OBJECT, id="a string"),
+        pytest.param(b"null", NOT_OBJECT, id="null alone"),
+        pytest.param(b"NaN", NOT_OBJECT, id="NaN alone"),
+        pytest.param(b"", NOT_OBJECT, id="nothing"),
+        pytest.param(b" ", NOT_OBJECT, id="a blank"),
+        pytest.param(b'{"model":"phi"', NOT_OBJECT, id="cut off"),
+        pytest.param(b'{"model":"phi"}}', NOT_OBJECT, id="a brace too many"),
+        pytest.param(b'{"model":"phi",}', NOT_OBJECT, id="a comma too many"),
+        pytest.param(b"{'model':'phi'}", NOT_OBJECT, id="single quotes"),
+        pytest.param(b'{"model":"p\nhi"}', NOT_OBJECT, id="a raw line break in a string"),
+        pytest.param(b'{"model":"\xff"}', NOT_OBJECT, id="no UTF-8"),
+        pytest.param(b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}", NOT_OBJECT, id="nested too deeply"),
+        pytest.param(b"[" * 100_000, NOT_OBJECT, id="opened too often"),
+    ],
+)
+def test_model_of_json(content: bytes, model: str | Reject) -> None:
+    assert model_of_json(content) == model
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "model"),
+    [
+        pytest.param(SECOND_LOOK_BYTES, "phi", id="at it"),
+        pytest.param(SECOND_LOOK_BYTES + 1, NOT_OBJECT, id="above it"),
+    ],
+)
+def test_the_lenient_look_has_a_limit(size_bytes: int, model: str | Reject) -> None:
+    head = b'{"model":"phi","x":NaN,"y":"'
+    assert model_of_json(head + b"x" * (size_bytes - len(head) - 2) + b'"}') == model
+
+
+def test_the_strict_look_has_none() -> None:
+    assert model_of_json(b'{"x":"' + b"x" * (4 * SECOND_LOOK_BYTES) + b'","model":"phi"}') == "phi"
+
+
+texts = st.text() | st.sampled_from(["model", "mode", "\ud83d", "\x00"])
+documents: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | texts,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+    max_leaves=10,
+)
+
+
+def as_engines_read(content: bytes) -> str | Reject:
+    document = json.loads(content)
+    if not isinstance(document, dict):
+        return NOT_OBJECT
+    if "model" not in document:
+        return MISSING
+    return document["model"] if isinstance(document["model"], str) else NOT_STRING
+
+
+@given(
+    document=documents,
+    ascii_only=st.booleans(),
+    indent=st.none() | st.integers(0, 3),
+    codec=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32-le"]),
+)
+def test_agrees_with_json_on_what_it_writes(document: Any, ascii_only: bool, indent: int | None, codec: str) -> None:
+    content = json.dumps(document, ensure_ascii=ascii_only, indent=indent).encode(codec, "surrogatepass")
+    assert model_of_json(content) == as_engines_read(content)
+
+
+tokens = ["{", "}", "[", "]", '"model"', ":", ",", '"phi"', "1", "-0", "1e999", "NaN", "null", '"\\ud83d"', " ", "\n"]
+
+
+@given(st.lists(st.sampled_from(tokens), max_size=9).map("".join) | st.text())
+def test_agrees_with_json_on_whatever_it_takes(text: str) -> None:
+    content = f'{{"model":{text}}}'.encode(errors="surrogatepass")
+    try:
+        expected = as_engines_read(content)
+    except ValueError:
+        return
+    assert model_of_json(content) == expected
+
+
+@given(st.binary())
+def test_any_bytes_give_a_name_or_a_refusal(content: bytes) -> None:
+    assert isinstance(model_of_json(content), str | Reject)

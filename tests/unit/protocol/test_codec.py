@@ -1,0 +1,300 @@
+"""protocol/codec: read and written against envoy-data-plane, a codec that shares nothing with ours."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from envoy_data_plane.envoy.config.core.v3 import HeaderMap, HeaderValue, Metadata
+from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import ProcessingModeBodySendMode as Mode
+from envoy_data_plane.envoy.service.ext_proc.v3 import (
+    CommonResponseResponseStatus,
+    HttpBody,
+    HttpHeaders,
+    HttpTrailers,
+    ProcessingRequest,
+    ProcessingResponse,
+    ProtocolConfiguration,
+)
+from envoy_data_plane.google.protobuf import Struct
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extproc.protocol.codec import METHOD_NAME, SERVICE_NAME, decode, encode
+from extproc.protocol.commands import Answer, Continue, Immediate, Replace
+from extproc.protocol.events import (
+    BodyMode,
+    Event,
+    Modes,
+    RequestBody,
+    RequestHeaders,
+    RequestTrailers,
+    ResponsePhase,
+    Unknown,
+)
+from extproc.values.decision import Reply
+from extproc.values.refusal import REFUSALS, Reason, Reject
+from extproc.values.request import RequestHead
+
+DESTINATION = "x-gateway-destination-endpoint"
+SUBSET = "x-gateway-destination-endpoint-subset"
+
+
+def headers_message(
+    *headers: HeaderValue,
+    end_of_stream: bool = False,
+    metadata: Mapping[str, Mapping[str, Any]] | None = None,
+    config: ProtocolConfiguration | None = None,
+) -> ProcessingRequest:
+    return ProcessingRequest(
+        request_headers=HttpHeaders(headers=HeaderMap(headers=[*headers]), end_of_stream=end_of_stream),
+        metadata_context=None
+        if metadata is None
+        else Metadata(filter_metadata={name: Struct.from_dict({**fields}) for name, fields in metadata.items()}),
+        protocol_config=config,
+    )
+
+
+def raw(key: str, value: bytes) -> HeaderValue:
+    return HeaderValue(key=key, raw_value=value)
+
+
+def read_headers(message: ProcessingRequest) -> RequestHeaders:
+    event = decode(bytes(message))
+    assert isinstance(event, RequestHeaders)
+    return event
+
+
+@pytest.mark.parametrize(
+    ("message", "event"),
+    [
+        pytest.param(
+            ProcessingRequest(request_body=HttpBody(body=b"\x00\xff", end_of_stream=True)),
+            RequestBody(b"\x00\xff", end_of_stream=True),
+            id="the last piece of a body",
+        ),
+        pytest.param(
+            ProcessingRequest(request_body=HttpBody(body=b"x")), RequestBody(b"x", end_of_stream=False), id="a piece"
+        ),
+        pytest.param(ProcessingRequest(request_body=HttpBody()), RequestBody(b"", False), id="an empty piece"),
+        pytest.param(
+            ProcessingRequest(request_trailers=HttpTrailers(trailers=HeaderMap(headers=[raw("a", b"b")]))),
+            RequestTrailers(),
+            id="trailers",
+        ),
+        pytest.param(
+            ProcessingRequest(response_headers=HttpHeaders()), ResponsePhase("response_headers"), id="response headers"
+        ),
+        pytest.param(ProcessingRequest(response_body=HttpBody()), ResponsePhase("response_body"), id="response body"),
+        pytest.param(
+            ProcessingRequest(response_trailers=HttpTrailers()), ResponsePhase("response_trailers"), id="its trailers"
+        ),
+        pytest.param(ProcessingRequest(), Unknown("a ProcessingRequest of no known kind"), id="no kind"),
+        pytest.param(
+            ProcessingRequest(observability_mode=True),
+            Unknown("a ProcessingRequest of no known kind"),
+            id="a flag only",
+        ),
+        pytest.param(
+            headers_message(raw(":method", b"GET"), raw(":path", b"/x?y"), end_of_stream=True),
+            RequestHeaders(RequestHead("GET", "/x?y", {":method": "GET", ":path": "/x?y"}), end_of_stream=True),
+            id="headers",
+        ),
+        pytest.param(headers_message(), RequestHeaders(RequestHead("", "", {}), False), id="headers without any"),
+    ],
+)
+def test_each_message_is_one_event(message: ProcessingRequest, event: Event) -> None:
+    assert decode(bytes(message)) == event
+
+
+@pytest.mark.parametrize(
+    ("headers", "read"),
+    [
+        pytest.param([raw("a", b"b")], {"a": "b"}, id="raw_value"),
+        pytest.param([HeaderValue(key="a", value="b")], {"a": "b"}, id="value, as older Envoys fill it"),
+        pytest.param([HeaderValue(key="a", value="x", raw_value=b"b")], {"a": "b"}, id="both: raw_value"),
+        pytest.param([raw("a", b"")], {"a": ""}, id="neither"),
+        pytest.param([raw("a", b"1"), raw("b", b"2"), raw("a", b"3")], {"a": "1,3", "b": "2"}, id="repeated"),
+        pytest.param([raw("a", "é".encode())], {"a": "é"}, id="UTF-8"),
+        pytest.param([raw("a", b"\xff")], {"a": "\udcff"}, id="no UTF-8"),
+        pytest.param([raw("", b"b")], {"": "b"}, id="no name"),
+    ],
+)
+def test_headers(headers: list[HeaderValue], read: dict[str, str]) -> None:
+    assert read_headers(headers_message(*headers)).head.headers == read
+
+
+@pytest.mark.parametrize(
+    ("config", "modes"),
+    [
+        pytest.param(None, None, id="absent"),
+        pytest.param(ProtocolConfiguration(), Modes(BodyMode.NONE, BodyMode.NONE), id="present: NONE is its zero"),
+        *(
+            pytest.param(
+                ProtocolConfiguration(request_body_mode=mode, response_body_mode=Mode.STREAMED),
+                Modes(BodyMode[mode.name], BodyMode.STREAMED),
+                id=mode.name,
+            )
+            for mode in Mode
+            if mode.name is not None
+        ),
+    ],
+)
+def test_modes(config: ProtocolConfiguration | None, modes: Modes | None) -> None:
+    assert read_headers(headers_message(config=config)).modes == modes
+
+
+def test_a_mode_of_a_later_envoy_is_none_that_works() -> None:
+    later = bytes(headers_message()) + b"\x5a\x02\x08\x63"  # protocol_config { request_body_mode: 99 }
+    event = decode(later)
+    assert isinstance(event, RequestHeaders)
+    assert event.modes == Modes(BodyMode.GRPC, BodyMode.NONE)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "subset"),
+    [
+        pytest.param(None, None, id="no metadata"),
+        pytest.param({"other": {SUBSET: ["10.0.0.1:80"]}}, None, id="another namespace"),
+        pytest.param({"envoy.lb": {SUBSET: ["10.0.0.1:80"]}}, None, id="the destination's namespace"),
+        pytest.param({"envoy.lb.subset_hint": {}}, None, id="no key"),
+        pytest.param({"envoy.lb.subset_hint": {"other": "10.0.0.1:80"}}, None, id="another key"),
+        pytest.param({"envoy.lb.subset_hint": {SUBSET: []}}, (), id="an empty list"),
+        pytest.param({"envoy.lb.subset_hint": {SUBSET: ""}}, (), id="an empty string"),
+        pytest.param({"envoy.lb.subset_hint": {SUBSET: " , "}}, (), id="commas only"),
+        pytest.param({"envoy.lb.subset_hint": {SUBSET: None}}, (), id="null"),
+        pytest.param({"envoy.lb.subset_hint": {SUBSET: 5}}, (), id="a number"),
+        pytest.param({"envoy.lb.subset_hint": {SUBSET: [5, "10.0.0.1:80"]}}, ("10.0.0.1:80",), id="a number in it"),
+        pytest.param(
+            {"envoy.lb.subset_hint": {SUBSET: ["10.0.0.2:80", "10.0.0.1:80"]}},
+            ("10.0.0.2:80", "10.0.0.1:80"),
+            id="a list",
+        ),
+        pytest.param(
+            {"envoy.lb.subset_hint": {SUBSET: "10.0.0.2:80, 10.0.0.1:80"}},
+            ("10.0.0.2:80", "10.0.0.1:80"),
+            id="a string",
+        ),
+        pytest.param(
+            {"envoy.lb.subset_hint": {SUBSET: ["[2001:DB8:0::1]:80"]}}, ("[2001:db8::1]:80",), id="IPv6, another form"
+        ),
+        pytest.param({"envoy.lb.subset_hint": {SUBSET: ["vllm-0:80"]}}, ("vllm-0:80",), id="a name matches nothing"),
+    ],
+)
+def test_subset_hint(metadata: dict[str, dict[str, Any]] | None, subset: tuple[str, ...] | None) -> None:
+    assert read_headers(headers_message(metadata=metadata)).head.subset == subset
+
+
+@given(st.binary())
+def test_no_bytes_raise(data: bytes) -> None:
+    assert decode(data).kind
+
+
+WHOLE = bytes(
+    headers_message(
+        raw(":path", b"/v1"),
+        HeaderValue(key="a", value="b"),
+        metadata={"envoy.lb.subset_hint": {SUBSET: ["10.0.0.1:80"]}},
+        config=ProtocolConfiguration(request_body_mode=Mode.FULL_DUPLEX_STREAMED),
+    )
+)
+
+
+@given(
+    changes=st.lists(st.tuples(st.integers(0, len(WHOLE) - 1), st.integers(0, 255)), max_size=4),
+    cut=st.integers(0, len(WHOLE)),
+)
+def test_no_damaged_message_raises(changes: list[tuple[int, int]], cut: int) -> None:
+    data = bytearray(WHOLE)
+    for index, byte in changes:
+        data[index] = byte
+    assert decode(bytes(data[:cut])).kind
+    assert decode(bytes(data)).kind
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x12", b"\xff\xff", b"\x12\x04\x0a\x02\x0a\xff"], ids=["cut", "no tag", "no length"]
+)
+def test_garbage_is_unknown(data: bytes) -> None:
+    assert decode(data) == Unknown("not a ProcessingRequest")
+
+
+@given(body=st.binary(max_size=200), end=st.booleans())
+def test_a_body_arrives_byte_for_byte(body: bytes, end: bool) -> None:
+    message = ProcessingRequest(request_body=HttpBody(body=body, end_of_stream=end))
+    assert decode(bytes(message)) == RequestBody(body, end)
+
+
+def written(answer: Answer) -> ProcessingResponse:
+    return ProcessingResponse.parse(encode(answer))
+
+
+def headers_of(mutation: Any) -> dict[str, str]:
+    """The headers that a mutation sets. Each is given as bytes and overwrites: no action is set, as Envoy wants it."""
+    for option in mutation.set_headers:
+        assert option.header.value == ""
+        assert option.append is None
+        assert not option.keep_empty_value
+        assert option.append_action == 0
+    assert mutation.remove_headers == []
+    return {option.header.key: option.header.raw_value.decode() for option in mutation.set_headers}
+
+
+@pytest.mark.parametrize("destination", ["10.0.0.1:8000", "10.0.0.1:8000,10.0.0.2:8000", "[2001:db8::1]:8000"])
+@pytest.mark.parametrize("body", [None, b"", b'{"model":"phi"}\x00\xff'])
+def test_a_route_names_its_destination_in_header_and_metadata(destination: str, body: bytes | None) -> None:
+    response = written(Continue(destination) if body is None else Replace(destination, body))
+    assert response.request_headers is not None
+    common = response.request_headers.response
+    assert common is not None
+    assert common.clear_route_cache
+    assert headers_of(common.header_mutation) == {DESTINATION: destination}
+    assert response.dynamic_metadata is not None
+    assert response.dynamic_metadata.to_dict() == {"envoy.lb": {DESTINATION: destination}}
+    if body is None:
+        assert common.status is CommonResponseResponseStatus.CONTINUE
+        assert common.body_mutation is None
+    else:
+        assert common.status is CommonResponseResponseStatus.CONTINUE_AND_REPLACE
+        assert common.body_mutation is not None
+        assert common.body_mutation.body == body, "also an empty body is said to be the body"
+
+
+DETAILS = dict.fromkeys(["format", "limit", "encoding", "model", "available", "timeout", "mode"], "x")
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_refusal_is_an_answer_to_the_client(reason: Reason) -> None:
+    refusal = REFUSALS[reason]
+    immediate = written(Immediate(Reject(reason, DETAILS))).immediate_response
+    assert immediate is not None
+    assert immediate.status is not None
+    assert immediate.status.code == refusal.status
+    assert immediate.details == f"extproc_{refusal.code}"
+    retry = {} if refusal.retry_after_s is None else {"retry-after": str(refusal.retry_after_s)}
+    assert headers_of(immediate.headers) == {
+        "content-type": "application/json",
+        "x-extproc-reason": refusal.code,
+        **retry,
+    }
+    assert json.loads(immediate.body)["error"]["code"] == refusal.code
+
+
+@pytest.mark.parametrize("status", [200, 299, 404])
+def test_a_reply_is_the_pickers_own(status: int) -> None:
+    immediate = written(Immediate(Reply(status, b"[]"))).immediate_response
+    assert immediate is not None
+    assert immediate.status is not None
+    assert immediate.status.code == status
+    assert headers_of(immediate.headers) == {"content-type": "application/json"}
+    assert (immediate.body, immediate.details, immediate.grpc_status) == (b"[]", "", None)
+
+
+def test_an_answer_is_of_one_kind() -> None:
+    assert written(Continue("10.0.0.1:80")).immediate_response is None
+    assert written(Immediate(Reply(200, b""))).request_headers is None
+    assert written(Immediate(Reply(200, b""))).dynamic_metadata is None
+
+
+def test_the_service_is_envoys() -> None:
+    assert f"/{SERVICE_NAME}/{METHOD_NAME}" == "/envoy.service.ext_proc.v3.ExternalProcessor/Process"

@@ -1,0 +1,108 @@
+"""registry/store: the current snapshot, old news, and who is told."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.known import POOL, answered, failed, listed, refused
+
+from extproc.registry.changes import Change, Failure, ModelsListed
+from extproc.registry.store import Store
+from extproc.values.snapshot import Snapshot
+
+
+def store_after(*changes: Change) -> Store:
+    store = Store(POOL)
+    for now, change in enumerate(changes):
+        store.apply(change, now=float(now))
+    return store
+
+
+@pytest.mark.parametrize(
+    ("changes", "models"),
+    [
+        pytest.param([answered("a", "m", asked_at_s=1.0), answered("a", "n", asked_at_s=2.0)], "n", id="in order"),
+        pytest.param([answered("a", "m", asked_at_s=2.0), answered("a", "n", asked_at_s=1.0)], "m", id="overtaken"),
+        pytest.param([answered("a", "m", asked_at_s=1.0), answered("a", "n", asked_at_s=1.0)], "n", id="asked at once"),
+        pytest.param(
+            [failed("a", Failure.REFUSED, asked_at_s=2.0), answered("a", "m", asked_at_s=1.0)],
+            "",
+            id="a slow answer of a process that is dead",
+        ),
+        pytest.param(
+            [answered("a", "m", asked_at_s=2.0), failed("a", Failure.REFUSED, asked_at_s=1.0)],
+            "m",
+            id="an old refusal of a process that has come back",
+        ),
+        pytest.param(
+            [answered("b", "m", asked_at_s=2.0), answered("a", "n", asked_at_s=1.0)], "mn", id="of different endpoints"
+        ),
+        pytest.param(
+            [answered("a", "m", asked_at_s=2.0), listed("b"), listed("ab"), answered("a", "n", asked_at_s=2.5)],
+            "n",
+            id="gone, back and asked again",
+        ),
+        pytest.param(
+            [answered("c", "m", asked_at_s=9.0), listed("c"), answered("c", "m", asked_at_s=8.0)],
+            "m",
+            id="what was not in the pool has no news",
+        ),
+    ],
+)
+def test_outcomes_count_in_the_order_of_asking(changes: Sequence[Change], models: str) -> None:
+    snapshot = store_after(listed("ab"), *changes).snapshot
+    assert "".join(id_ for id_, known in snapshot.models.items() if known.candidates) == models
+
+
+@pytest.mark.parametrize(
+    ("changes", "answered_at_s"),
+    [
+        pytest.param([], None, id="never asked"),
+        pytest.param([answered("a", "m")], 1.0, id="answered"),
+        pytest.param([answered("a", "m"), answered("a", "m")], 2.0, id="the same again is an answer too"),
+        pytest.param([answered("a", "m"), failed("a", Failure.TIMEOUT)], 1.0, id="failed since"),
+        pytest.param([answered("a", "m", asked_at_s=2.0), answered("a", asked_at_s=1.0)], 1.0, id="old news"),
+        pytest.param([refused("a")], None, id="failed only"),
+        pytest.param([answered("a", "m"), listed(""), listed("a")], None, id="gone and back"),
+    ],
+)
+def test_when_an_endpoint_last_answered(changes: Sequence[Change], answered_at_s: float | None) -> None:
+    assert store_after(listed("a"), *changes).answered_at_s("a") == answered_at_s
+
+
+def test_listeners_are_told_of_each_new_snapshot_and_no_other() -> None:
+    store, told = Store(POOL), list[tuple[Snapshot, Snapshot]]()
+    first = store.snapshot
+    unsubscribe = store.subscribe(lambda before, after: told.append((before, after)))
+    second = store.apply(listed("a"), now=1.0)
+    third = store.apply(answered("a", "m"), now=2.0)
+    assert store.apply(answered("a", "m"), now=3.0) is third
+    unsubscribe()
+    fourth = store.apply(listed(""), now=4.0)
+    assert store.snapshot is fourth
+    assert told == [(first, second), (second, third)]
+
+
+def test_a_listener_sees_the_new_snapshot_in_the_store_and_may_leave() -> None:
+    store, told = Store(POOL), list[str]()
+
+    def once(_before: Snapshot, after: Snapshot) -> None:
+        assert store.snapshot is after
+        told.append("once")
+        unsubscribe()
+
+    unsubscribe = store.subscribe(once)
+    store.subscribe(lambda _before, _after: told.append("always"))
+    store.apply(listed("a"), now=1.0)
+    store.apply(listed(""), now=2.0)
+    assert told == ["once", "always", "always"]
+
+
+def test_repr_tells_pool_version_and_size() -> None:
+    assert repr(store_after(listed("ab"), answered("a", "m"))) == "<Store default/demo v2 2 endpoints>"
+
+
+@given(st.permutations([answered("a", f"m{at_s}", asked_at_s=float(at_s)) for at_s in range(5)]))
+def test_however_answers_overtake_one_another_the_last_asked_stands(outcomes: list[ModelsListed]) -> None:
+    assert list(store_after(listed("a"), *outcomes).snapshot.models) == ["m4"]

@@ -1,0 +1,71 @@
+"""settings/problems: what is wrong, in words for the author of the document."""
+
+import pytest
+
+from extproc.errors import ConfigError
+from extproc.settings.load import load_settings
+from extproc.settings.problems import parse_mapping
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        pytest.param("sever: {}", "sever: unknown key, did you mean server?", id="a key mistyped"),
+        pytest.param(
+            "server: {grpc_port: 1}", "server.grpc_port: unknown key, did you mean grpcPort?", id="snake_case"
+        ),
+        pytest.param("server: {GRPCPORT: 1}", "server.GRPCPORT: unknown key, did you mean grpcPort?", id="upper case"),
+        pytest.param(
+            "probes: {models: {intervl: 1s}}", "probes.models.intervl: unknown key, did you mean interval?", id="nested"
+        ),
+        pytest.param(
+            "scheduling: {scorers: [{}, {wieght: 1}]}",
+            "scheduling.scorers[1].wieght: unknown key, did you mean weight?",
+            id="in a list",
+        ),
+        pytest.param("source: {xyz: 1}", "source.xyz: unknown key (known: endpointsFile)", id="a key like no other"),
+        pytest.param(
+            "probes: {scheme: htps}", "probes.scheme: 'htps' is none of http, https, did you mean https?", id="a choice"
+        ),
+        pytest.param("probes: {scheme: 5}", "probes.scheme: 5 is none of http, https", id="no word"),
+        pytest.param("server: []", "server: must be a mapping; got []", id="a group that is none"),
+        pytest.param(
+            "server: {drainDelay: 5}",
+            "server.drainDelay: a duration needs a unit, such as 500ms or 2s; got 5",
+            id="no unit",
+        ),
+        pytest.param(
+            "server: {grpcPort: many}", "server.grpcPort: input should be a valid integer; got 'many'", id="no number"
+        ),
+        pytest.param("scheduling: {scorers: recent}", "scheduling.scorers: must be a list; got 'recent'", id="no list"),
+    ],
+)
+def test_problems_read_as_sentences(text: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(text=text, flag_values={})
+    assert str(caught.value.problems[0]).startswith(problem)
+    assert str(caught.value).startswith("--config-text: 1 problem\n  ")
+
+
+def test_problems_are_counted() -> None:
+    with pytest.raises(ConfigError, match=r"^--config-text: 2 problems\n  a: .*\n  b: "):
+        load_settings(text="{a: 1, b: 2}", flag_values={})
+
+
+@pytest.mark.parametrize(
+    ("text", "document"),
+    [
+        pytest.param("", {}, id="nothing"),
+        pytest.param("a: 1", {"a": 1}, id="one key"),
+        pytest.param("{a: {b: [1, x]}}", {"a": {"b": [1, "x"]}}, id="nested"),
+        pytest.param("{a: &x {b: 1}, c: {<<: *x}}", {"a": {"b": 1}, "c": {"b": 1}}, id="merged"),
+        pytest.param("{a: &x {b: 1}, c: {<<: *x, b: 2}}", {"a": {"b": 1}, "c": {"b": 2}}, id="merged, one key its own"),
+    ],
+)
+def test_parse_mapping(text: str, document: dict[str, object]) -> None:
+    assert parse_mapping(text, "x.yaml") == document
+
+
+def test_the_origin_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"^x\.yaml: 1 problem\n  x\.yaml: must be a mapping"):
+        parse_mapping("[]", "x.yaml")

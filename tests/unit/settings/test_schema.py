@@ -1,0 +1,150 @@
+"""settings/schema: what a value may be, and what the defaults are."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from extproc.settings.schema import (
+    EnvoySettings,
+    Group,
+    ModelProbeSettings,
+    RequestSettings,
+    ScorerSettings,
+    ServerSettings,
+    Settings,
+    TelemetrySettings,
+)
+
+
+def groups(group: type[BaseModel] = Settings) -> Iterator[type[BaseModel]]:
+    yield group
+    for field in group.model_fields.values():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from groups(field.annotation)
+    if group is Settings:
+        yield ScorerSettings
+
+
+def test_everything_has_a_default() -> None:
+    assert Settings() == Settings.model_validate({}) == Settings.model_validate(dict.fromkeys(["server", "probes"]))
+
+
+@pytest.mark.parametrize(
+    ("path", "default"),
+    [
+        ("server.grpc_port", 9002),
+        ("server.grpc_health_port", 9003),
+        ("server.metrics_port", 9090),
+        ("server.drain_delay_s", 5.0),
+        ("probes.models.interval_s", 5.0),
+        ("requests.max_body_bytes", 64 << 20),
+        ("requests.max_held_bytes", 512 << 20),
+        ("requests.unknown_model", "reject"),
+        ("envoy.decision_timeout_s", 10.0),
+        ("envoy.fallback_endpoints", 0),
+    ],
+)
+def test_the_defaults_that_the_contract_states(path: str, default: object) -> None:
+    value: Any = Settings()
+    for name in path.split("."):
+        value = getattr(value, name)
+    assert value == default
+
+
+@pytest.mark.parametrize("group", [*groups()], ids=lambda group: group.__name__)
+def test_every_setting_has_a_reason_and_keys_without_units(group: type[BaseModel]) -> None:
+    for name, field in group.model_fields.items():
+        is_group = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        assert is_group or field.description, name
+        assert field.alias
+        assert not field.alias.endswith("S"), "units stand in names, not in keys"
+
+
+@pytest.mark.parametrize("group", [*groups()], ids=lambda group: group.__name__)
+def test_no_group_takes_an_unknown_key(group: type[BaseModel]) -> None:
+    with pytest.raises(ValidationError, match="extra_forbidden"):
+        group.model_validate({"nonsense": 1})
+
+
+@pytest.mark.parametrize(
+    ("value", "size_bytes"),
+    [
+        (1, 1),
+        ("1", 1),
+        ("100B", 100),
+        ("1KiB", 1 << 10),
+        ("64MiB", 64 << 20),
+        ("64 MiB", 64 << 20),
+        (" 64MiB ", 64 << 20),
+    ],
+)
+def test_sizes(value: object, size_bytes: int) -> None:
+    assert RequestSettings.model_validate({"maxBodyBytes": value}).max_body_bytes == size_bytes
+
+
+@pytest.mark.parametrize("value", [0, -1, "0", "-1", "64MB", "64mib", "1.5MiB", "MiB", "", 1.0, True, None, [1]])
+def test_what_is_no_size(value: object) -> None:
+    with pytest.raises(ValidationError):
+        RequestSettings.model_validate({"maxBodyBytes": value})
+
+
+@pytest.mark.parametrize("value", ["1GiB", "4GiB", 2**31, 10**30])
+def test_a_body_that_grpc_cannot_receive_is_no_setting(value: object) -> None:
+    """gRPC takes message sizes up to 2^31 - 1; the server allows for twice the limit and 1 MiB."""
+    with pytest.raises(ValidationError):
+        RequestSettings.model_validate({"maxBodyBytes": value})
+
+
+@pytest.mark.parametrize(("value", "seconds"), [("2s", 2.0), ("50ms", 0.05), ("1m30s", 90.0), ("0", 0.0), ("0s", 0.0)])
+def test_durations(value: str, seconds: float) -> None:
+    assert ServerSettings.model_validate({"drainDelay": value}).drain_delay_s == seconds
+
+
+@pytest.mark.parametrize("value", [5, 5.0, "5", "50000000", 0, True, None, "-1s", "soon", ["1s"]])
+def test_what_is_no_duration(value: object) -> None:
+    with pytest.raises(ValidationError):
+        ServerSettings.model_validate({"drainDelay": value})
+
+
+@pytest.mark.parametrize(
+    ("group", "key"),
+    [(ModelProbeSettings, "interval"), (ModelProbeSettings, "timeout"), (EnvoySettings, "decisionTimeout")],
+)
+def test_durations_that_must_not_be_zero(group: type[Group], key: str) -> None:
+    with pytest.raises(ValidationError, match="must be more than 0"):
+        group.model_validate({key: "0s"})
+
+
+@pytest.mark.parametrize(
+    ("group", "key", "good", "bad"),
+    [
+        (ServerSettings, "grpcPort", [0, 1, 65535], [-1, 65536, "9002", 9002.0, True, None]),
+        (ServerSettings, "secureServing", [True, False], ["true", 1, None]),
+        (ServerSettings, "listenAddress", ["::", "0.0.0.0"], [5, None]),
+        (EnvoySettings, "fallbackEndpoints", [0, 15], [-1, 16]),
+        (RequestSettings, "unknownModel", ["reject", "passthrough"], ["Reject", "", None]),
+        (TelemetrySettings, "v", [], [1]),
+        (TelemetrySettings, "verbosity", [0, 10], [-1, 11, "4"]),
+        (ScorerSettings, "weight", [0, 2, 0.5], [-1, "heavy", None, float("nan"), float("inf")]),
+        (ScorerSettings, "name", ["recent-routes"], ["recent_routes", None]),
+    ],
+    ids=lambda each: each if isinstance(each, str) else None,
+)
+def test_what_a_value_may_be(group: type[Group], key: str, good: list[object], bad: list[object]) -> None:
+    for value in good:
+        group.model_validate({key: value})
+    for value in bad:
+        with pytest.raises(ValidationError):
+            group.model_validate({key: value})
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().server.grpc_port = 1
+
+
+def test_a_scorer_that_stands_twice_is_refused() -> None:
+    with pytest.raises(ValidationError, match="stands twice"):
+        Settings.model_validate({"scheduling": {"scorers": [{"name": "recent-routes"}, {"name": "recent-routes"}]}})

@@ -1,0 +1,118 @@
+"""telemetry/metrics: what a scrape shows."""
+
+import pytest
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from tests.unit.known import POOL, answered, failed, listed, refused
+
+from extproc.registry.changes import Change, Failure
+from extproc.registry.store import Store
+from extproc.telemetry.metrics import MODEL_LABELS, Metrics
+
+NOW = 50.0
+REQUESTS = "extproc_requests_total"
+
+
+def metrics_of(*changes: Change) -> tuple[Store, Metrics]:
+    store = Store(POOL)
+    for now, change in enumerate(changes):
+        store.apply(change, now=float(now))
+    return store, Metrics(knowledge=store, clock=lambda: NOW, version="1.2.3")
+
+
+def scrape(metrics: Metrics, name: str, *labels: str) -> dict[str, float]:
+    """The samples of one name, by the values of these labels."""
+    families = text_string_to_metric_families(generate_latest(metrics.registry).decode())
+    samples = [sample for family in families for sample in family.samples if sample.name == name]
+    return {" ".join(sample.labels[label] for label in labels): sample.value for sample in samples}
+
+
+@pytest.mark.parametrize(
+    ("model", "label"),
+    [
+        pytest.param("m", "m", id="known"),
+        pytest.param("x", "unknown", id="not known"),
+        pytest.param(None, "none", id="names no model"),
+        pytest.param("\ud83d", "unknown", id="no text"),
+    ],
+)
+def test_a_request_is_counted_by_its_model(model: str | None, label: str) -> None:
+    _, metrics = metrics_of(listed("a"), answered("a", "m"))
+    metrics.count_request(model, "routed")
+    metrics.count_request(model, "routed")
+    metrics.count_request(model, "cancelled")
+    assert scrape(metrics, REQUESTS, "pool", "model", "outcome") == {
+        f"default/demo {label} routed": 2.0,
+        f"default/demo {label} cancelled": 1.0,
+    }
+
+
+@pytest.mark.parametrize("order", [[None, "none"], ["none", None]])
+def test_a_model_called_none_is_not_none(order: list[str | None]) -> None:
+    _, metrics = metrics_of(listed("a"), answered("a", "m"))
+    for model in order:
+        metrics.count_request(model, "routed")
+    assert scrape(metrics, REQUESTS, "model") == {"none": 1.0, "unknown": 1.0}
+
+
+def test_a_model_is_counted_by_name_from_when_it_is_known() -> None:
+    store, metrics = metrics_of(listed("a"))
+    metrics.count_request("m", "aborted")
+    store.apply(answered("a", "m"), now=1.0)
+    metrics.count_request("m", "aborted")
+    assert scrape(metrics, REQUESTS, "model") == {"unknown": 1.0, "m": 1.0}
+
+
+def test_no_more_than_a_thousand_model_names() -> None:
+    models = [f"m{number:04}" for number in range(MODEL_LABELS + 2)]
+    _, metrics = metrics_of(listed("a"), answered("a", *models))
+    for model in models:
+        metrics.count_request(model, "routed")
+    counts = scrape(metrics, REQUESTS, "model")
+    assert len(counts) == MODEL_LABELS + 1
+    assert counts["other"] == 2.0
+    assert len(scrape(metrics, "extproc_model_endpoints", "model")) == MODEL_LABELS
+
+
+def test_the_matrix_of_models_and_endpoints() -> None:
+    store, metrics = metrics_of(listed("abc"), answered("a", "m"), answered("b", "m", "n"), answered("c", "n"))
+    assert scrape(metrics, "extproc_model_endpoints", "pool", "model") == {"default/demo m": 2.0, "default/demo n": 2.0}
+    store.apply(refused("a"), now=9.0)
+    assert scrape(metrics, "extproc_model_endpoints", "model") == {"m": 1.0, "n": 2.0}
+    assert scrape(metrics, "extproc_endpoint_ready", "endpoint") == {"a": 0.0, "b": 1.0, "c": 1.0}
+
+
+def test_the_age_of_an_answer_is_that_of_the_last_good_one() -> None:
+    _, metrics = metrics_of(listed("abc"), answered("a", "m"), failed("a", Failure.TIMEOUT), refused("b"))
+    assert scrape(metrics, "extproc_probe_age_seconds", "kind", "endpoint") == {"models a": NOW - 1.0}
+
+
+def test_the_snapshot() -> None:
+    _, metrics = metrics_of(listed("a"), answered("a", "m"), answered("a", "m"))
+    assert scrape(metrics, "extproc_snapshot_version") == {"": 2.0}
+    assert scrape(metrics, "extproc_snapshot_age_seconds") == {"": NOW - 1.0}
+
+
+def test_messages_probes_source_and_build() -> None:
+    _, metrics = metrics_of()
+    for direction in ("in", "in", "out"):
+        metrics.count_message("request_headers", direction)
+    metrics.observe_probe("models", 0.5)
+    metrics.count_probe_failure("models", "timeout")
+    metrics.say_source_connected("file", True)
+    metrics.say_source_connected("dns", True)
+    metrics.say_source_connected("dns", False)
+    assert scrape(metrics, "extproc_stream_messages_total", "kind", "direction") == {
+        "request_headers in": 2.0,
+        "request_headers out": 1.0,
+    }
+    assert scrape(metrics, "extproc_probe_seconds_sum", "kind") == {"models": 0.5}
+    assert scrape(metrics, "extproc_probe_failures_total", "kind", "reason") == {"models timeout": 1.0}
+    assert scrape(metrics, "extproc_source_connected", "source") == {"file": 1.0, "dns": 0.0}
+    assert scrape(metrics, "extproc_build_info", "version") == {"1.2.3": 1.0}
+
+
+def test_two_servers_in_one_process_do_not_meet() -> None:
+    first, second = metrics_of()[1], metrics_of()[1]
+    first.count_request(None, "routed")
+    assert scrape(second, REQUESTS) == {}
