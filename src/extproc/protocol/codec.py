@@ -1,10 +1,9 @@
 """Between bytes of the wire and values: the only module that names Envoy's generated types."""
 
-from collections.abc import Mapping
+from functools import lru_cache
 
 from google.protobuf.message import DecodeError
 
-from extproc._gen.envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
 from extproc._gen.envoy.service.ext_proc.v3.external_processor_pb2 import (
     DESCRIPTOR,
     CommonResponse,
@@ -39,6 +38,13 @@ SUBSET_NAMESPACE = "envoy.lb.subset_hint"
 SUBSET_KEY = "x-gateway-destination-endpoint-subset"
 REASON_HEADER = "x-extproc-reason"
 
+HEADERS_READ = frozenset(
+    {":method", ":path", "content-type", "content-encoding", "x-gateway-model-name", "x-request-id"}
+)
+"""The request headers that anybody here reads. The others are not decoded: a request has a dozen and more of them."""
+
+_MODES: dict[int, BodyMode] = {mode.value: mode for mode in BodyMode}
+
 
 def decode(data: bytes) -> Event:
     """The event in a serialized ProcessingRequest. Never raises: what cannot be read becomes `Unknown`."""
@@ -72,24 +78,22 @@ def _decode_request_headers(message: ProcessingRequest) -> RequestHeaders:
 
 
 def _decode_headers(http_headers: HttpHeaders) -> dict[str, str]:
-    """Envoy fills `raw_value` (older ones `value`), which need not be UTF-8: other bytes are kept as surrogates."""
+    """The headers of `HEADERS_READ`.
+
+    Envoy fills `raw_value` (older ones `value`), which need not be UTF-8: other bytes are kept as surrogates.
+    """
     headers: dict[str, str] = {}
     for header in http_headers.headers.headers:
         key = header.key
-        value = header.raw_value.decode("utf-8", "surrogateescape") or header.value
-        headers[key] = f"{headers[key]},{value}" if key in headers else value
+        if key in HEADERS_READ:
+            value = header.raw_value.decode("utf-8", "surrogateescape") or header.value
+            headers[key] = f"{headers[key]},{value}" if key in headers else value
     return headers
 
 
 def _decode_modes(config: ProtocolConfiguration) -> Modes:
-    return Modes(_decode_mode(config.request_body_mode), _decode_mode(config.response_body_mode))
-
-
-def _decode_mode(mode: "ProcessingMode.BodySendMode") -> BodyMode:
-    try:
-        return BodyMode(mode)
-    except ValueError:
-        return BodyMode.GRPC
+    mode = _MODES.get
+    return Modes(mode(config.request_body_mode, BodyMode.GRPC), mode(config.response_body_mode, BodyMode.GRPC))
 
 
 def _decode_subset(message: ProcessingRequest) -> tuple[str, ...] | None:
@@ -121,21 +125,23 @@ def encode(answer: Answer) -> bytes:
     A destination goes out as header and as metadata with one identical value: data planes read one or the other. The
     header replaces what the client may have sent.
     """
-    response = ProcessingResponse()
     match answer:
-        case Immediate(outcome):
-            _encode_immediate(response, outcome)
         case Replace(destination, body):
+            response = ProcessingResponse.FromString(_routed(destination))
             common = response.request_headers.response
             common.status = CommonResponse.CONTINUE_AND_REPLACE
             common.body_mutation.body = body
-            _encode_destination(response, destination)
+            return response.SerializeToString()
         case Continue(destination):
-            _encode_destination(response, destination)
-    return response.SerializeToString()
+            return _routed(destination)
+        case Immediate(outcome):
+            return _immediate(outcome)
 
 
-def _encode_destination(response: ProcessingResponse, destination: str) -> None:
+@lru_cache(maxsize=4096)
+def _routed(destination: str) -> bytes:
+    """The answer to a request without a body. Kept, as a pool has few destinations and parsing costs less than this."""
+    response = ProcessingResponse()
     common = response.request_headers.response
     common.clear_route_cache = True
     header = common.header_mutation.set_headers.add().header
@@ -143,9 +149,11 @@ def _encode_destination(response: ProcessingResponse, destination: str) -> None:
     header.raw_value = destination.encode()
     namespace = response.dynamic_metadata.fields[DESTINATION_NAMESPACE].struct_value
     namespace.fields[DESTINATION].string_value = destination
+    return response.SerializeToString()
 
 
-def _encode_immediate(response: ProcessingResponse, outcome: Reject | Reply) -> None:
+def _immediate(outcome: Reject | Reply) -> bytes:
+    response = ProcessingResponse()
     headers = {"content-type": "application/json"}
     immediate = response.immediate_response
     if isinstance(outcome, Reject):
@@ -159,11 +167,8 @@ def _encode_immediate(response: ProcessingResponse, outcome: Reject | Reply) -> 
     else:
         immediate.status.code = outcome.status  # type: ignore[assignment]
         immediate.body = outcome.body
-    _encode_headers(response, headers)
-
-
-def _encode_headers(response: ProcessingResponse, headers: Mapping[str, str]) -> None:
     for key, value in headers.items():
-        header = response.immediate_response.headers.set_headers.add().header
+        header = immediate.headers.set_headers.add().header
         header.key = key
         header.raw_value = value.encode()
+    return response.SerializeToString()

@@ -49,5 +49,4 @@ class Profile:
             by_scorer[scorer.name] = tuple(scores)
             totals = [total + weight * score for total, score in zip(totals, scores, strict=True)]
         picked = tuple([candidates[index] for index in self._picker.pick(totals, count, rng)])
-        ids = tuple([endpoint.id for endpoint in candidates])
-        return picked, Scores(endpoint_ids=ids, by_scorer=by_scorer, totals=tuple(totals))
+        return picked, Scores(candidates=tuple(candidates), by_scorer=by_scorer, totals=tuple(totals))

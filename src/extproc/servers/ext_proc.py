@@ -15,6 +15,7 @@ from extproc.protocol.commands import Abort, Decide, Finish, Immediate
 from extproc.protocol.events import DeadlineExpired, EndOfInput
 from extproc.protocol.stream import Budget, Stream
 from extproc.registry.store import Store
+from extproc.servers.deadlines import Deadlines
 from extproc.telemetry.logs import Log
 from extproc.telemetry.metrics import Metrics
 from extproc.values.decision import Hold, Reply, Route
@@ -22,6 +23,9 @@ from extproc.values.duration import format_duration
 from extproc.values.refusal import Reject
 
 END_OF_INPUT = EndOfInput()
+
+Outcome = Route | Reject | Reply
+"""A decision that is one: no `Hold`."""
 
 _log = Log("servers.ext_proc")
 
@@ -68,6 +72,7 @@ class ExtProcService:
         self._request_round = request_round
         self._metrics = metrics
         self._limits = limits
+        self._deadlines = Deadlines(limits.decision_timeout_s)
         self._clock = clock
         self._rng = rng
         self._waiters: set[asyncio.Future[None]] = set()
@@ -94,43 +99,40 @@ class ExtProcService:
         request = _Request()
         self.open_streams += 1
         self.last_stream_at_s = self._clock()
+        task = self._deadlines.begin()
         try:
-            command = await self._run(stream, request, context)
+            command = await self._read_until_answer(stream, request, context)
             if isinstance(command, Finish):
-                answer = encode(command.answer)
-                kind = "immediate_response" if isinstance(command.answer, Immediate) else "request_headers"
-                self._metrics.count_message(kind, "out")
-                return answer
+                return self._encode(command, request)
+            request.outcome = "cancelled" if command.is_callers_end else "aborted"
         except asyncio.CancelledError:
-            request.outcome = "cancelled"
-            raise
+            if not self._deadlines.end(task) or task.uncancel() > 0:
+                request.outcome = "cancelled"
+                raise
+            refusal = stream.receive(DeadlineExpired(format_duration(self._deadlines.limit_s)))
+            assert isinstance(refusal, Finish)  # noqa: S101 - a stream that is not done answers its deadline
+            return self._encode(refusal, request)
         except Exception:  # noqa: BLE001 - an exception's text would land in Envoy's log, with client data in it
-            request.outcome = "failed"
             _log.exception("a stream failed")
             command = Abort("internal error")
         finally:
+            self._deadlines.end(task)
             stream.close()
             self.open_streams -= 1
             self._metrics.count_request(request.model, request.outcome)
         await context.abort(grpc.StatusCode.INTERNAL, command.details)
         raise AssertionError("abort raises")
 
-    async def _run(self, stream: Stream, request: "_Request", context: Any) -> Finish | Abort:
-        try:
-            async with asyncio.timeout(self._limits.decision_timeout_s):
-                command = await self._read_until_answer(stream, request, context)
-        except TimeoutError:
-            expired = DeadlineExpired(format_duration(self._limits.decision_timeout_s))
-            command = stream.receive(expired)  # type: ignore[assignment]  # a deadline always has an answer
-            assert isinstance(command, Finish | Abort)  # noqa: S101
-        if isinstance(command, Abort):
-            request.outcome = "cancelled" if command.is_callers_end else "aborted"
-        elif isinstance(command.answer, Immediate):
-            outcome = command.answer.outcome
+    def _encode(self, command: Finish, request: "_Request") -> bytes:
+        answer = command.answer
+        if isinstance(answer, Immediate):
+            outcome = answer.outcome
             request.outcome = "replied" if isinstance(outcome, Reply) else outcome.refusal.code
+            self._metrics.count_message("immediate_response", "out")
         else:
             request.outcome = "routed"
-        return command
+            self._metrics.count_message("request_headers", "out")
+        return encode(answer)
 
     async def _read_until_answer(self, stream: Stream, request: "_Request", context: Any) -> Finish | Abort:
         while True:
@@ -143,25 +145,25 @@ class ExtProcService:
             if command is not None:
                 return command
 
-    async def _decide(self, command: Decide, about: "_Request") -> Route | Reject | Reply:
+    async def _decide(self, command: Decide, about: "_Request") -> Outcome:
         began_at_s = self._clock()
         request = parse_request(command.head, command.body, max_body_bytes=self._limits.max_body_bytes, now=began_at_s)
         if isinstance(request, Reject):
-            decision: Route | Reject | Reply = request
+            outcome: Outcome = request
         else:
             about.model = request.model
-            while isinstance(
-                held := self._director.decide(request, self._store.snapshot, now=self._clock(), rng=self._rng), Hold
-            ):
-                await self._wait_for_news(held)
-            decision = held
+            decision = self._director.decide(request, self._store.snapshot, now=began_at_s, rng=self._rng)
+            while isinstance(decision, Hold):
+                await self._wait_for_news(decision)
+                decision = self._director.decide(request, self._store.snapshot, now=self._clock(), rng=self._rng)
+            outcome = decision
         now = self._clock()
-        if isinstance(decision, Route):
-            self._routes.add(decision.endpoints[0].id, now=now)
-        self._metrics.decision_seconds.observe(now - began_at_s)
+        if isinstance(outcome, Route):
+            self._routes.add(outcome.endpoints[0].id, now=now)
+        self._metrics.observe_decision(now - began_at_s)
         if _log.has_debug:
-            self._log_decision(about, decision, command, now - began_at_s)
-        return decision
+            self._log_decision(about, outcome, command, now - began_at_s)
+        return outcome
 
     async def _wait_for_news(self, hold: Hold) -> None:
         """Returns at the next snapshot, at the latest when the hold is over."""
@@ -182,9 +184,7 @@ class ExtProcService:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _log_decision(
-        self, about: "_Request", decision: Route | Reject | Reply, command: Decide, seconds: float
-    ) -> None:
+    def _log_decision(self, about: "_Request", outcome: Outcome, command: Decide, seconds: float) -> None:
         fields: dict[str, object] = {
             "request_id": command.head.headers.get("x-request-id", ""),
             "path": command.head.path.partition("?")[0],
@@ -192,10 +192,10 @@ class ExtProcService:
             "snapshot": self._store.snapshot.version,
             "us": round(seconds * 1e6),
         }
-        match decision:
+        match outcome:
             case Route():
-                fields["endpoint"] = decision.endpoints[0].name
-                fields["destination"] = decision.destination
+                fields["endpoint"] = outcome.endpoints[0].name
+                fields["destination"] = outcome.destination
             case Reject(reason):
                 fields["refused"] = reason.value
             case Reply(status):

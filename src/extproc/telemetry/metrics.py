@@ -1,10 +1,12 @@
 """The picker's Prometheus metrics, all with the prefix `extproc_`."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
+from itertools import accumulate
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
@@ -30,7 +32,7 @@ class Knowledge(Protocol):
         """Monotonic seconds of an endpoint's last good answer."""
 
 
-class Metrics:
+class Metrics(Collector):
     """All metrics of one server, in a registry of their own."""
 
     def __init__(self, *, knowledge: Knowledge, clock: Callable[[], float], version: str) -> None:
@@ -38,25 +40,11 @@ class Metrics:
         self._knowledge = knowledge
         self._model_labels: set[str] = set()
         self._pool = str(knowledge.snapshot.pool)
-        self._requests = Counter(
-            "extproc_requests",
-            "Requests by what became of them: routed, replied, an error code, aborted, cancelled, failed.",
-            ["pool", "model", "outcome"],
-            registry=self.registry,
-        )
-        self._request_counts: dict[tuple[str | None, str], Counter] = {}
-        self.decision_seconds = Histogram(
-            "extproc_decision_seconds",
-            "From the whole request to the decision, waiting for news included.",
-            buckets=_DECISION_BUCKETS_S,
-            registry=self.registry,
-        )
+        self._requests: dict[tuple[str, str], int] = {}
+        self._messages: dict[tuple[str, str], int] = {}
+        self._decision_counts = [0] * (len(_DECISION_BUCKETS_S) + 1)
+        self._decision_sum_s = 0.0
         self.streams = Gauge("extproc_streams", "Open ext_proc streams.", registry=self.registry)
-        messages = Counter(
-            "extproc_stream_messages", "ext_proc messages.", ["kind", "direction"], registry=self.registry
-        )
-        self._messages: dict[tuple[str, str], Counter] = {}
-        self._message_family = messages
         self._probe_seconds = Histogram(
             "extproc_probe_seconds", "Duration of answered probes.", ["kind"], registry=self.registry
         )
@@ -71,24 +59,26 @@ class Metrics:
         )
         build_info = Gauge("extproc_build_info", "Always 1.", ["version"], registry=self.registry)
         build_info.labels(version).set(1)
+        self.registry.register(self)
         self.registry.register(_SnapshotCollector(knowledge, clock))
+
+    # What is counted at every request is kept in plain numbers and rendered when it is scraped: a locked counter object
+    # costs ten times as much, and everything here runs in one thread. Source: docs/performance.md, "What was tried".
 
     def count_request(self, model: str | None, outcome: str) -> None:
         """Counts a request. Model names that the pool does not know are all counted as `unknown`."""
-        counts = self._request_counts.get((model, outcome))
-        if counts is None:
-            label = self._model_label(model)
-            counts = self._requests.labels(self._pool, label, outcome)
-            if label == model or model is None:
-                self._request_counts[model, outcome] = counts
-        counts.inc()
+        key = (self._model_label(model), outcome)
+        self._requests[key] = self._requests.get(key, 0) + 1
 
     def count_message(self, kind: str, direction: str) -> None:
         """Counts a message: `in` from the data plane, `out` to it."""
-        counts = self._messages.get((kind, direction))
-        if counts is None:
-            counts = self._messages[kind, direction] = self._message_family.labels(kind, direction)
-        counts.inc()
+        key = (kind, direction)
+        self._messages[key] = self._messages.get(key, 0) + 1
+
+    def observe_decision(self, seconds: float) -> None:
+        """Records the time from a whole request to its decision, waiting for news included."""
+        self._decision_counts[bisect_left(_DECISION_BUCKETS_S, seconds)] += 1
+        self._decision_sum_s += seconds
 
     def observe_probe(self, kind: str, seconds: float) -> None:
         """Records an answered probe."""
@@ -113,6 +103,28 @@ class Metrics:
             return OTHER_MODEL
         self._model_labels.add(model)
         return model
+
+    def collect(self) -> Iterable[Metric]:
+        """What was counted at requests, for the registry."""
+        requests = CounterMetricFamily(
+            "extproc_requests",
+            "Requests by what became of them: routed, replied, an error code, aborted, cancelled, failed.",
+            labels=["pool", "model", "outcome"],
+        )
+        for (model, outcome), count in self._requests.items():
+            requests.add_metric([self._pool, model, outcome], count)
+        yield requests
+        messages = CounterMetricFamily("extproc_stream_messages", "ext_proc messages.", labels=["kind", "direction"])
+        for labels, count in self._messages.items():
+            messages.add_metric(labels, count)
+        yield messages
+        bounds = [*(str(bound) for bound in _DECISION_BUCKETS_S), "+Inf"]
+        yield HistogramMetricFamily(
+            "extproc_decision_seconds",
+            "From the whole request to the decision, waiting for news included.",
+            buckets=list(zip(bounds, accumulate(self._decision_counts), strict=True)),
+            sum_value=self._decision_sum_s,
+        )
 
 
 class _SnapshotCollector(Collector):

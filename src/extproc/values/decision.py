@@ -7,9 +7,9 @@ from extproc.values.refusal import Reject
 
 
 class Scores(msgspec.Struct, frozen=True):
-    """Every score that led to a pick, by columns: row i of each column belongs to `endpoint_ids[i]`."""
+    """Every score that led to a pick, by columns: row i of each column belongs to `candidates[i]`."""
 
-    endpoint_ids: tuple[str, ...] = ()
+    candidates: tuple[Endpoint, ...] = ()
     by_scorer: dict[str, tuple[float, ...]] = {}
     """Scorer name → one score in [0, 1] per endpoint, 1 is best."""
     totals: tuple[float, ...] = ()

@@ -12,7 +12,7 @@ class RequestHead(msgspec.Struct, frozen=True):
     path: str
     """With its query string."""
     headers: Mapping[str, str]
-    """Repeated headers are joined with a comma."""
+    """Those that the codec reads (`protocol.codec.HEADERS_READ`); repeated ones are joined with a comma."""
     subset: tuple[str, ...] | None = None
     """`ip:port` of the endpoints that the data plane allows, None for all. Source: endpoint-picker protocol."""
 

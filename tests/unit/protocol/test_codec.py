@@ -20,7 +20,7 @@ from envoy_data_plane.google.protobuf import Struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.protocol.codec import METHOD_NAME, SERVICE_NAME, decode, encode
+from extproc.protocol.codec import HEADERS_READ, METHOD_NAME, SERVICE_NAME, decode, encode
 from extproc.protocol.commands import Answer, Continue, Immediate, Replace
 from extproc.protocol.events import (
     BodyMode,
@@ -110,14 +110,19 @@ def test_each_message_is_one_event(message: ProcessingRequest, event: Event) -> 
 @pytest.mark.parametrize(
     ("headers", "read"),
     [
-        pytest.param([raw("a", b"b")], {"a": "b"}, id="raw_value"),
-        pytest.param([HeaderValue(key="a", value="b")], {"a": "b"}, id="value, as older Envoys fill it"),
-        pytest.param([HeaderValue(key="a", value="x", raw_value=b"b")], {"a": "b"}, id="both: raw_value"),
-        pytest.param([raw("a", b"")], {"a": ""}, id="neither"),
-        pytest.param([raw("a", b"1"), raw("b", b"2"), raw("a", b"3")], {"a": "1,3", "b": "2"}, id="repeated"),
-        pytest.param([raw("a", "é".encode())], {"a": "é"}, id="UTF-8"),
-        pytest.param([raw("a", b"\xff")], {"a": "\udcff"}, id="no UTF-8"),
-        pytest.param([raw("", b"b")], {"": "b"}, id="no name"),
+        pytest.param([raw(":path", b"b")], {":path": "b"}, id="raw_value"),
+        pytest.param([HeaderValue(key=":path", value="b")], {":path": "b"}, id="value, as older Envoys fill it"),
+        pytest.param([HeaderValue(key=":path", value="x", raw_value=b"b")], {":path": "b"}, id="both: raw_value"),
+        pytest.param([raw(":path", b"")], {":path": ""}, id="neither"),
+        pytest.param(
+            [raw("content-encoding", b"1"), raw(":path", b"2"), raw("content-encoding", b"3")],
+            {"content-encoding": "1,3", ":path": "2"},
+            id="repeated",
+        ),
+        pytest.param([raw(":path", "é".encode())], {":path": "é"}, id="UTF-8"),
+        pytest.param([raw(":path", b"\xff")], {":path": "\udcff"}, id="no UTF-8"),
+        pytest.param([raw("", b"b"), raw("cookie", b"secret"), raw("authorization", b"s")], {}, id="read by nobody"),
+        pytest.param([raw(key, b"b") for key in sorted(HEADERS_READ)], dict.fromkeys(HEADERS_READ, "b"), id="all"),
     ],
 )
 def test_headers(headers: list[HeaderValue], read: dict[str, str]) -> None:

@@ -73,7 +73,7 @@ def test_chooses(favoured: dict[str, float], left_out: list[str], count: int, ch
 
 def test_tells_the_scores_of_those_that_the_filters_left() -> None:
     _, scores = choose(favoured={"b": 1.0, "c": 2.0}, left_out=["a"])
-    assert scores == Scores(("b", "c"), {"for b": (1.0, 0.0), "for c": (0.0, 1.0)}, (1.0, 2.0))
+    assert scores == Scores((endpoint("b"), endpoint("c")), {"for b": (1.0, 0.0), "for c": (0.0, 1.0)}, (1.0, 2.0))
 
 
 def test_tells_no_scores_where_nothing_was_left() -> None:
