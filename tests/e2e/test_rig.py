@@ -330,7 +330,7 @@ def temp_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 async def test_envoys_run_beside_each_other_and_leave_nothing(temp_dir: Path) -> None:
     async with InstantUpstream() as upstream:
-        settings = GatewaySettings(endpoints=[upstream.address, "[::1]:1"])
+        settings = GatewaySettings(endpoints=[upstream.address, "[::1]:1"], retries=1)
         async with Envoy(settings) as one, Envoy(settings, concurrency=2) as two:
             assert len({one.port, one.admin_port, two.port, two.admin_port}) == 4
             assert len(_processes_in(temp_dir)) == 2
