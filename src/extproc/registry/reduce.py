@@ -57,7 +57,10 @@ def reduce(snapshot: Snapshot, change: Change, *, now: float) -> Snapshot:
                     after = replace(before, is_settled=True)
             if after == before:
                 return snapshot
-            return _rebuild(snapshot, {**snapshot.endpoints, change.endpoint_id: after}, now)
+            states = {**snapshot.endpoints, change.endpoint_id: after}
+            if after.cards == before.cards and after.is_routable == before.is_routable:
+                return replace(snapshot, version=snapshot.version + 1, made_at_s=now, endpoints=states)
+            return _rebuild(snapshot, states, now)
 
 
 def _list_pool(snapshot: Snapshot, endpoints: Iterable[Endpoint], now: float) -> Snapshot:
