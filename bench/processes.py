@@ -5,6 +5,7 @@ import contextlib
 import os
 import re
 import sys
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ _STOP_TIMEOUT_S = 5.0
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
-class PythonServer:
+class PythonServer(ABC):
     """`python -m …` with what it prints at hand. An async context manager; killed when it does not end in time."""
 
     def __init__(self, *arguments: str) -> None:
@@ -62,8 +63,9 @@ class PythonServer:
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
+    @abstractmethod
     async def _become_ready(self) -> None:
-        raise NotImplementedError
+        """Reads what the process prints until it can be used."""
 
     async def _line(self, pattern: str) -> re.Match[str]:
         """Reads on to the first line that holds `pattern`. Errors: BenchError when the process ends before."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any
 
+import grpc
 from grpc_reflection.v1alpha import reflection
 
 from extproc import __version__
@@ -135,7 +136,7 @@ class App:
                 await self._stop.wait()
                 ready.cancel()
                 await self._leave()
-                await grpc_server.stop(0 if self._stop_now.is_set() else server.drain_timeout_s)
+                await self._drain(grpc_server)
                 for task in eternal:
                     task.cancel()
         finally:
@@ -170,6 +171,16 @@ class App:
                     await self._stop_now.wait()
             except TimeoutError:
                 continue
+
+    async def _drain(self, grpc_server: grpc.aio.Server) -> None:
+        """Lets open streams end within the drain time-out, or ends them when asked a second time to stop."""
+        draining = asyncio.create_task(grpc_server.stop(self._settings.server.drain_timeout_s), name="drain")
+        hurry = asyncio.create_task(self._stop_now.wait(), name="second signal")
+        await asyncio.wait((draining, hurry), return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        if not draining.done():
+            await grpc_server.stop(0)
+        await draining
 
     def _note_complete(self, _before: Snapshot, after: Snapshot) -> None:
         if after.is_complete:

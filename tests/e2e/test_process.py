@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 
 import aiohttp
+import grpc
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 from prometheus_client.parser import text_string_to_metric_families
 from tests.e2e.picker import FLAGS, Picker
 from tests.e2e.upstreams import InstantUpstream
 
+from extproc.cli.probe import METHOD, build_requests
 from extproc.sim.engine import EngineSettings
 from extproc.sim.server import SimServer
 
@@ -118,6 +120,25 @@ async def test_a_second_signal_ends_it_at_once() -> None:
         picker.process.terminate()
         async with asyncio.timeout(20):
             assert await picker.stop_code() == 0
+
+
+async def test_a_second_signal_ends_streams_that_are_still_open() -> None:
+    """The upload is never finished, and nothing else would end it for an hour."""
+    config = {"envoy": {"decisionTimeout": "1h"}}
+    flags = ("--drain-timeout=1h",)
+    async with InstantUpstream() as upstream, Picker({"only": upstream.address}, config=config, flags=flags) as picker:
+        async with grpc.aio.insecure_channel(picker.address) as channel:
+            call = channel.stream_stream(METHOD)()
+            await call.write(build_requests("POST", "/v1/completions", {}, b"{}")[0])
+            async with asyncio.timeout(20):
+                while await picker.metric("extproc_streams") < 1:
+                    pass
+                picker.process.terminate()
+                await picker.wait_until("readiness", NOT_SERVING)
+                assert not call.done()
+                picker.process.terminate()
+                assert await picker.stop_code() == 0
+                assert await call.code() is not grpc.StatusCode.OK
 
 
 async def test_readiness_waits_for_the_first_probes_but_not_for_ever() -> None:
