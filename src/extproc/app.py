@@ -14,7 +14,7 @@ from extproc.admission.held import HeldBytes
 from extproc.admission.recent import RecentRoutes
 from extproc.director.decide import Director, DirectorPolicy
 from extproc.errors import ConfigError, Problem
-from extproc.probes.client import ModelsClient
+from extproc.probes.client import ModelsClient, find_problems
 from extproc.probes.models import ModelProber
 from extproc.protocol.codec import SERVICE_NAME
 from extproc.registry.store import Store
@@ -149,7 +149,8 @@ class App:
         await self._is_complete.wait()
         await self._health.set_ready(True)
         snapshot = self._store.snapshot
-        _log.info("ready", endpoints=len(snapshot.endpoints), models=",".join(snapshot.models))
+        endpoints = f"{len(snapshot.routable)}/{len(snapshot.endpoints)}"
+        _log.info("ready", endpoints=endpoints, models=",".join(snapshot.models))
 
     async def _leave(self) -> None:
         """Says that requests should go elsewhere, and serves those that still come.
@@ -198,24 +199,40 @@ async def _never_return(coroutine: Coroutine[Any, Any, None], name: str) -> None
     raise RuntimeError(f"the task {name!r} ended")
 
 
-def build(settings: Settings, *, clock: Callable[[], float], rng: Random) -> App:
-    """A server for `settings`, with nothing started yet. `clock` gives monotonic seconds, the event loop's own.
-
-    Errors: ConfigError with every problem that would keep it from serving as asked.
-    """
+def missing_for_start(settings: Settings) -> list[Problem]:
+    """What a server must still be told before it can start."""
     problems = []
     if settings.server.secure_serving:
         problems.append(
             Problem("--secure-serving", "TLS is not part of this version: start with --secure-serving=false")
         )
-    source = None
-    if settings.source.endpoints_file is None:
+    if not settings.source.endpoints_file:
         problems.append(Problem("--endpoints-file", "is required: it says where the pool's endpoints are"))
-    else:
-        try:
-            source = EndpointsFile(settings.source.endpoints_file)
-        except ConfigError as exc:
-            problems.extend(Problem(f"{exc.origin}: {problem.where}", problem.what) for problem in exc.problems)
+    return problems
+
+
+def read_inputs(settings: Settings) -> tuple[EndpointsFile | None, list[Problem]]:
+    """The source, None where none is named, and everything wrong with the files that the settings name."""
+    problems = find_problems(settings.probes)
+    file = settings.source.endpoints_file
+    if not file:
+        return None, problems
+    try:
+        return EndpointsFile(file), problems
+    except ConfigError as exc:
+        for problem in exc.problems:
+            where = file if problem.where == file else f"{file}: {problem.where}"
+            problems.append(Problem(where, problem.what))
+        return None, problems
+
+
+def build(settings: Settings, *, clock: Callable[[], float], rng: Random) -> App:
+    """A server for `settings`, with nothing started yet. `clock` gives monotonic seconds, the event loop's own.
+
+    Errors: ConfigError with every problem that would keep it from serving as asked.
+    """
+    source, problems = read_inputs(settings)
+    problems = [*missing_for_start(settings), *problems]
     if problems or source is None:
-        raise ConfigError("extproc serve", problems)
+        raise ConfigError("settings", problems)
     return App(settings, source, clock=clock, rng=rng)

@@ -39,7 +39,8 @@ class ConfigError(ExtprocError):
     def __str__(self) -> str:
         count = len(self.problems)
         headline = f"{self.origin}: {count} problem{'s' if count > 1 else ''}"
-        return "\n".join([headline, *(f"  {problem}" for problem in self.problems)])
+        lines = [problem.what if problem.where == self.origin else str(problem) for problem in self.problems]
+        return "\n".join([headline, *(f"  {line}" for line in lines)])
 
 
 class PortInUseError(ExtprocError):

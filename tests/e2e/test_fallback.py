@@ -76,6 +76,27 @@ async def test_a_dead_first_pod(mode: ProcessingMode, case: Case) -> None:
         assert statuses.count(503) >= 5
 
 
+async def test_a_dead_pod_that_was_the_models_only_one() -> None:
+    """The retry stays on the list, which names the one pod twice, and never comes to a pod of another model."""
+    async with AsyncExitStack() as stack:
+        sims = {"phi-0": sim("phi-0", "phi"), "gemma-0": sim("gemma-0", "gemma")}
+        for each in sims.values():
+            await stack.enter_async_context(each)
+        addresses = {name: each.address for name, each in sims.items()}
+        config = {"envoy": {"fallbackEndpoints": 1}, "probes": {"models": {"interval": "1h"}}}
+        picker = await stack.enter_async_context(Picker(addresses, config=config))
+        settings = GatewaySettings(endpoints=tuple(addresses.values()), picker=picker.address, retries=1)
+        envoy = await stack.enter_async_context(Envoy(settings))
+        http = await stack.enter_async_context(aiohttp.ClientSession(envoy.url))
+        await sims["phi-0"].stop()
+        statuses = set()
+        for _ in range(20):
+            async with http.post("/v1/chat/completions", data=CHAT) as response:
+                statuses.add(response.status)
+        assert sims["gemma-0"].engine.wrong_model == 0
+    assert statuses == {503}
+
+
 async def test_ipv6_endpoints_stand_in_brackets() -> None:
     async with AsyncExitStack() as stack:
         sims = [sim("six-0", "phi"), sim("six-1", "phi")]

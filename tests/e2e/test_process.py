@@ -66,7 +66,7 @@ async def test_everything_wrong_is_told_at_once_before_a_port_opens(tmp_path: Pa
     [
         (["--secure-serving=false"], "--endpoints-file: is required"),
         (["--secure-serving=false", "--endpoints-file=/nowhere/x"], "/nowhere/x: cannot be read: No such file"),
-        (["--secure-serving=false", "--config-file=/"], "/: cannot be read: Is a directory"),
+        (["--secure-serving=false", "--config-file=/"], "/: 1 problem\n  cannot be read: Is a directory"),
         (["-poolName", "x", "--pool-namespace=y"], "Kubernetes pools are not part of this version"),
         (["--grpc-prt=1"], "did you mean --grpc-port?"),
         (["stray"], "unexpected extra argument"),

@@ -1,6 +1,7 @@
 """The flags of `serve` and `check`, in Go's syntax: users bring them along from the pickers they run today.
 
-One dash or two, `--flag=value` or `--flag value`, `--flag=false`, `-v=4`, camelCase or kebab-case.
+One dash or two, `--flag=value` or `--flag value`, `-v=4`, camelCase or kebab-case. As in Go, a flag that may stand
+alone takes its value after `=` only: `--flag=false`.
 """
 
 import difflib
@@ -53,6 +54,8 @@ def normalise(arguments: Sequence[str], known: dict[str, bool]) -> list[str]:
             near = difflib.get_close_matches(name, known, n=1)
             raise click.UsageError(f"unknown flag --{written}" + (f", did you mean --{near[0]}?" if near else ""))
         if not equals:
+            if known[name] and rest and rest[0].lower() in ("true", "false"):
+                raise click.UsageError(f"write --{name}={rest[0]}: this flag takes its value after = only")
             if known[name]:
                 value = "true"
             elif rest:

@@ -1,6 +1,7 @@
 """`extproc probe`: plays Envoy. Built on envoy-data-plane, a codec that shares nothing with the server's own."""
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from queue import SimpleQueue
@@ -101,6 +102,8 @@ def probe(
 
     Exit code 0 when the request was routed or answered, 1 when it was refused or nobody answered.
     """
+    if not re.fullmatch(r".+:\d+", target) or "//" in target:
+        raise click.UsageError(f"--target takes host:port, not {target!r}")
     pairs = [header.partition("=") for header in headers]
     if any(not key or not equals for key, equals, _ in pairs):
         raise click.UsageError("--header takes K=V")
@@ -114,6 +117,8 @@ def probe(
         verdict = _ask(target, build_requests("POST" if body else "GET", path, fields, body), timeout)
     except grpc.RpcError as exc:
         click.echo(f"no answer from {target}: {exc.code().name}: {exc.details()}", err=True)
+        if exc.code() is grpc.StatusCode.UNIMPLEMENTED:
+            click.echo("something else listens there: is this the port of ext_proc (9002)?", err=True)
         sys.exit(1)
     _print(verdict, as_json)
     sys.exit(0 if verdict.is_routed or verdict.status == 200 else 1)

@@ -5,6 +5,7 @@ request came, the request is held for an extra round of probes. So a model is no
 begun to list between two regular probes.
 """
 
+from itertools import cycle, islice
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -33,7 +34,8 @@ class DirectorPolicy(msgspec.Struct, frozen=True):
     hold_s: float = 1.0
     """How long a request may wait for news that could spare it a refusal."""
     fallback_endpoints: int = 0
-    """How many further endpoints that serve the same model follow the first."""
+    """How many further addresses follow the first. Where fewer endpoints serve the model they stand repeatedly: past
+    the end of the list a gateway's retry would go to any endpoint of the pool. Source: docs/decisions/007."""
     unknown_model: Literal["reject", "passthrough"] = "reject"
 
 
@@ -82,6 +84,8 @@ class Director:
             return None
         count = 1 + self._policy.fallback_endpoints
         endpoints, scores = self._profile.choose(request, candidates, count=count, now=now, rng=rng)
+        if 0 < len(endpoints) < count:
+            endpoints = tuple(islice(cycle(endpoints), count))
         return Route(endpoints, scores) if endpoints else None
 
     def _route_anywhere(

@@ -69,6 +69,21 @@ def parse_models(content: bytes) -> tuple[ModelCard, ...]:
     )
 
 
+def find_problems(settings: ProbeSettings) -> list[Problem]:
+    """What would keep every probe from working: files that cannot be read, or that hold nothing of use."""
+    problems: list[Problem] = []
+    try:
+        build_ssl_context(settings)
+    except ConfigError as exc:
+        problems.extend(exc.problems)
+    if settings.bearer_token_file is not None:
+        try:
+            Path(settings.bearer_token_file).read_text()
+        except (OSError, UnicodeDecodeError) as exc:
+            problems.append(Problem("probes.bearerTokenFile", f"{settings.bearer_token_file} cannot be read: {exc}"))
+    return problems
+
+
 def build_ssl_context(settings: ProbeSettings) -> ssl.SSLContext | None:
     """The TLS settings for the engines, None for plain HTTP. Errors: ConfigError for a CA file that cannot be used."""
     if settings.scheme != "https":

@@ -197,6 +197,7 @@ class ExtProcService:
                 fields["endpoint"] = outcome.endpoints[0].name
                 fields["destination"] = outcome.destination
             case Reject(reason):
+                fields["code"] = outcome.refusal.code
                 fields["refused"] = reason.value
             case Reply(status):
                 fields["status"] = status

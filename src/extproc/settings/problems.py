@@ -57,12 +57,15 @@ def describe(error: ErrorDetails, model: type[BaseModel]) -> str:
     """What is wrong, and what would be right."""
     kind, value = error["type"], error["input"]
     if kind == "extra_forbidden":
-        return f"unknown key{_did_you_mean(str(error['loc'][-1]), _keys_at(error['loc'][:-1], model))}"
+        known = _keys_at(error["loc"][:-1], model)
+        near = _nearest(str(error["loc"][-1]), known)
+        return f"unknown key, did you mean {near}?" if near else f"unknown key (known: {', '.join(known)})"
     if kind == "missing":
         return "is required"
     if kind == "literal_error":
         choices = [choice.strip(" '") for choice in error["ctx"]["expected"].replace(" or ", ",").split(",")]
-        return f"{value!r} is none of {', '.join(choices)}{_did_you_mean(str(value), choices)}"
+        near = _nearest(str(value), choices)
+        return f"{value!r} is none of {', '.join(choices)}" + (f", did you mean {near}?" if near else "")
     if kind == "value_error":
         return str(error["ctx"]["error"])
     if kind in ("model_type", "dict_type"):
@@ -79,10 +82,10 @@ def _where(error: ErrorDetails) -> str:
     return path or "document"
 
 
-def _did_you_mean(word: str, choices: list[str]) -> str:
+def _nearest(word: str, choices: list[str]) -> str | None:
     by_fold = {choice.casefold(): choice for choice in choices}
     near = difflib.get_close_matches(word.casefold(), by_fold, n=1)
-    return f", did you mean {by_fold[near[0]]}?" if near else f" (known: {', '.join(choices)})"
+    return by_fold[near[0]] if near else None
 
 
 def _keys_at(path: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:

@@ -88,7 +88,9 @@ class ServerSettings(Group):
         9003, "Port of the gRPC health service, always plaintext.", flag="grpc-health-port"
     )
     metrics_port: Port = setting(9090, "Port of GET /metrics.", flag="metrics-port")
-    secure_serving: bool = setting(True, "TLS on the ext_proc port.", flag="secure-serving")
+    secure_serving: bool = setting(
+        True, "TLS on the ext_proc port. Not part of this version: must be set to false.", flag="secure-serving"
+    )
     drain_delay_s: Duration = setting(
         5.0,
         "After a stop signal, new streams are still served for this long, or until a second passed without one: "
@@ -121,7 +123,7 @@ class ModelProbeSettings(Group):
     first_answer_budget_s: PositiveDuration = setting(
         5.0, "A new endpoint that has not answered after this is no longer waited for.", key="firstAnswerBudget"
     )
-    path: str = setting("/v1/models", "Path of the model list.")
+    path: Annotated[str, Field(pattern="^/")] = setting("/v1/models", "Path of the model list.")
 
 
 class ProbeSettings(Group):
@@ -194,7 +196,7 @@ class TelemetrySettings(Group):
     """What the picker tells of itself."""
 
     verbosity: Annotated[int, Field(ge=0, le=10)] = setting(
-        2, "0 errors, 1 warnings, 2 changes of what is known, 4 and more every decision.", flag="v"
+        2, "0 errors, 1 warnings, 2 changes of what is known, 4 and more every decision (-v=4).", flag="v"
     )
 
 

@@ -106,7 +106,8 @@ class EndpointsFile:
             except ConfigError as exc:
                 if str(exc) != complaint:
                     complaint = str(exc)
-                    _log.warning("endpoints file is bad, the last good content is kept", problems=complaint)
+                    for problem in exc.problems:
+                        _log.warning("endpoints file is bad, the last good content is kept", problem=problem)
                     say_connected(False)
                 continue
             if complaint:
@@ -123,6 +124,7 @@ class EndpointsFile:
             return False
         pool, endpoints = parse_endpoints(text, self._path)
         if pool != self.pool:
-            raise ConfigError(self._path, [Problem("pools[0]", f"is {pool}; this server was started for {self.pool}")])
+            what = f"is {pool}; this server was started for {self.pool}: restart it to change the pool"
+            raise ConfigError(self._path, [Problem("pools[0]", what)])
         self._text, self.endpoints = text, endpoints
         return True

@@ -62,7 +62,8 @@ def configure_logs(verbosity: int) -> None:
     root = logging.getLogger(ROOT)
     root.handlers = [handler]
     root.propagate = False
-    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it warns of each bad form of a client
+    for library in ("python_multipart", "aiohttp.server"):  # they tell of each bad form and each client that is no HTTP
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     root.setLevel(logging.DEBUG if verbosity >= DEBUG_VERBOSITY else LEVELS.get(verbosity, logging.INFO))
 
 
@@ -81,7 +82,9 @@ def log_changes(before: Snapshot, after: Snapshot) -> None:
         if old is None:
             _registry_log.info("endpoint new", endpoint=name, address=address, version=after.version)
         elif _outline(old) != _outline(state):
-            _registry_log.info("endpoint changed", endpoint=name, **_outline(state), version=after.version)
+            say = _registry_log.warning if old.is_routable and not state.is_routable else _registry_log.info
+            fields = _outline(state) | ({"problem": state.problem} if state.problem else {})
+            say("endpoint changed", endpoint=name, **fields, version=after.version)
         elif old.problem != state.problem and state.problem:
             _registry_log.info("endpoint probe failed", endpoint=name, problem=state.problem, version=after.version)
 

@@ -17,7 +17,10 @@ class Scores(msgspec.Struct, frozen=True):
 
 
 class Route(msgspec.Struct, frozen=True, tag=True):
-    """Send the request to the first of `endpoints`; the rest are fallbacks, in order, that serve the same model."""
+    """Send the request to the first of `endpoints`; the rest are fallbacks, in order, that serve the same model too.
+
+    One endpoint can stand more than once, where there are fewer than the gateway may try.
+    """
 
     endpoints: tuple[Endpoint, ...]
     scores: Scores

@@ -83,7 +83,7 @@ def test_a_file_that_is_none(tmp_path: Path, kind: str, complaint: str) -> None:
         path.write_bytes(content[kind])
     result = check(path)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr.startswith(f"{path}: 1 problem\n  {path}: {complaint}")
+    assert result.stderr.startswith(f"{path}: 1 problem\n  {complaint}")
 
 
 def test_two_files_are_one_too_many(tmp_path: Path) -> None:

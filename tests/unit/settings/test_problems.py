@@ -67,5 +67,5 @@ def test_parse_mapping(text: str, document: dict[str, object]) -> None:
 
 
 def test_the_origin_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"^x\.yaml: 1 problem\n  x\.yaml: must be a mapping"):
+    with pytest.raises(ConfigError, match=r"^x\.yaml: 1 problem\n  must be a mapping"):
         parse_mapping("[]", "x.yaml")

@@ -105,7 +105,10 @@ def test_configured_twice_writes_once(capsys: pytest.CaptureFixture[str]) -> Non
         ),
         pytest.param(
             refused("a"),
-            ["endpoint changed endpoint=a ready=False confirmed=False suspect=False models=m version=3"],
+            [
+                "endpoint changed endpoint=a ready=False confirmed=False suspect=False models=m "
+                'problem="refused by a" version=3'
+            ],
             id="not ready",
         ),
         pytest.param(

@@ -46,14 +46,16 @@ async def run(ports: Mapping[str, int], directory: Path, *, keep: bool, console:
             raise InterruptedRunError
         parts = judge(measured)
         console.print(table(parts))
-        if not is_all_right(parts):
+        is_right = is_all_right(parts)
+        console.print("[green]✓ every number is right[/]" if is_right else "[red]✗ not every number is right[/]")
+        if not is_right:
             print_failures(console, unexplained(measured))
         if keep:
             print_commands(console, ports)
             await _race(asyncio.Event().wait(), fleet.ended, stop)
     finally:
         await fleet.stop()
-    return is_all_right(parts)
+    return is_right
 
 
 async def _measure(fleet: Fleet, console: Console) -> Measured:
