@@ -56,26 +56,36 @@ class Director:
                 known = snapshot.models.get(model)
                 if known is not None and (route := self._route(request, known.candidates, now, rng)):
                     return route
+                if hold := self._hold_for_evidence(request, snapshot, now):
+                    return hold
                 if known is None and self._policy.unknown_model == "passthrough":
-                    verdict = self._route_anywhere(request, snapshot, now, rng)
-                else:
-                    verdict = _refusal(model, snapshot)
+                    return self._route_anywhere(request, snapshot, now, rng)
+                return _refusal(model, snapshot)
             case RouteToAny():
                 if route := self._route(request, snapshot.routable, now, rng):
                     return route
-                verdict = self._route_anywhere(request, snapshot, now, rng)
+                return self._hold_for_evidence(request, snapshot, now) or self._route_anywhere(
+                    request, snapshot, now, rng
+                )
             case DescribeModel(model):
                 known = snapshot.models.get(model)
                 if known is not None:
                     return Reply(200, describe_model(known))
-                verdict = _refusal(model, snapshot)
+                return self._hold_for_evidence(request, snapshot, now) or _refusal(model, snapshot)
             case ListModels():
                 if snapshot.is_complete and not snapshot.has_answer_due:
                     return _list_so_far(snapshot)
-                return self._unless_held(request, now, _list_so_far(snapshot), probe=False)
-        if snapshot.is_complete and snapshot.probed_since_s >= request.arrived_s - EVIDENCE_AGE_S:
-            return verdict
-        return self._unless_held(request, now, verdict, probe=True)
+                return self._hold(request, now, probe=False) or _list_so_far(snapshot)
+
+    def _hold_for_evidence(self, request: InferenceRequest, snapshot: Snapshot, now: float) -> Hold | None:
+        """None where a refusal may be given: on fresh evidence, or because there is no time left to wait for it."""
+        if snapshot.probed_since_s >= request.arrived_s - EVIDENCE_AGE_S and snapshot.is_complete:
+            return None
+        return self._hold(request, now, probe=True)
+
+    def _hold(self, request: InferenceRequest, now: float, *, probe: bool) -> Hold | None:
+        until_s = request.arrived_s + self._policy.hold_s
+        return Hold(until_s, probe) if now < until_s else None
 
     def _route(
         self, request: InferenceRequest, candidates: tuple[Endpoint, ...], now: float, rng: "Random"
@@ -98,10 +108,6 @@ class Director:
             or self._route(request, ready, now, rng)
             or Reject(Reason.NO_READY_ENDPOINTS)
         )
-
-    def _unless_held(self, request: InferenceRequest, now: float, verdict: Decision, *, probe: bool) -> Decision:
-        until_s = request.arrived_s + self._policy.hold_s
-        return Hold(until_s, probe) if now < until_s else verdict
 
 
 def _refusal(model: str, snapshot: Snapshot) -> Reject:

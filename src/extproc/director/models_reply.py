@@ -1,5 +1,6 @@
 """The picker's own `GET /v1/models`: the union over the pool, in a stable order."""
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from difflib import SequenceMatcher
 
@@ -8,6 +9,7 @@ import msgspec
 from extproc.values.snapshot import KnownModel, Snapshot
 
 SHOWN_NAMES = 20
+WINDOW_NAMES = 1000
 COMPARED_NAMES = 60
 """Names compared letter by letter, the costly way, after a cheap first choice among thousands."""
 
@@ -55,7 +57,11 @@ def _entry(known: KnownModel) -> _Entry:
 
 
 def nearest_names(model: str, known: Iterable[str]) -> str:
-    """At most 20 of the known names, the most alike first, for the text of a 404."""
+    """At most 20 of the known names (sorted), the most alike first, for the text of a 404."""
+    names = list(known)
+    if len(names) > WINDOW_NAMES:  # they are sorted: those that begin alike stand around the place of this one
+        place = bisect_left(names, model)
+        names = names[max(0, place - WINDOW_NAMES // 2) : place + WINDOW_NAMES // 2]
     wanted = model.casefold()
     tail = wanted.rpartition("/")[2]
 
@@ -63,7 +69,7 @@ def nearest_names(model: str, known: Iterable[str]) -> str:
         folded = name.casefold()
         return max(_shared(folded, wanted), _shared(folded.rpartition("/")[2], tail))
 
-    compared = sorted(known, key=shared_letters, reverse=True)[:COMPARED_NAMES]
+    compared = sorted(names, key=shared_letters, reverse=True)[:COMPARED_NAMES]
     matcher = SequenceMatcher(autojunk=False)
     matcher.set_seq2(wanted)
 
@@ -71,8 +77,8 @@ def nearest_names(model: str, known: Iterable[str]) -> str:
         matcher.set_seq1(name.casefold())
         return matcher.quick_ratio()
 
-    names = sorted(compared, key=lambda name: (-likeness(name), name))[:SHOWN_NAMES]
-    return ", ".join(names) or "none"
+    nearest = sorted(compared, key=lambda name: (-likeness(name), name))[:SHOWN_NAMES]
+    return ", ".join(nearest) or "none"
 
 
 def _shared(one: str, other: str) -> int:

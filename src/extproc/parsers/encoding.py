@@ -5,7 +5,9 @@ import zlib
 from extproc.values.refusal import Reason, Reject
 
 MOST_MEMBERS = 1000
-"""Members that one gzip body may have. Each costs a copy of the rest: millions of empty ones would never end."""
+"""Members that one gzip body may have: each costs a copy of up to a slice."""
+SLICE_BYTES = 1 << 16
+"""The body is given to zlib in slices: what follows a member is copied, and that must not be the whole rest."""
 
 _WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
@@ -38,22 +40,21 @@ class _TooLargeError(Exception):
 def _inflate(body: bytes, window_bits: int, max_bytes: int) -> bytes | None:
     """The decompressed body, None when it is damaged or incomplete."""
     content = bytearray()
-    rest = body
+    view, at = memoryview(body), 0
     for _ in range(MOST_MEMBERS):
-        if not rest:
-            break
         inflater = zlib.decompressobj(window_bits)
-        try:
-            content += inflater.decompress(rest, max_bytes + 1 - len(content))
-        except zlib.error:
-            return None
-        if len(content) > max_bytes:
-            raise _TooLargeError
-        if not inflater.eof:
-            return None
-        if window_bits != _WINDOW_BITS["gzip"]:
-            break
-        rest = inflater.unused_data.lstrip(b"\0")
-    else:
-        return None
-    return bytes(content)
+        while not inflater.eof:
+            piece = view[at : at + SLICE_BYTES]
+            if not piece:
+                return None
+            at += len(piece)
+            try:
+                content += inflater.decompress(piece, max_bytes + 1 - len(content))
+            except zlib.error:
+                return None
+            if len(content) > max_bytes:
+                raise _TooLargeError
+        at -= len(inflater.unused_data)
+        if window_bits != _WINDOW_BITS["gzip"] or not body[at : at + SLICE_BYTES].lstrip(b"\0"):
+            return bytes(content)
+    return None

@@ -43,7 +43,7 @@ def reduce(snapshot: Snapshot, change: Change, *, now: float) -> Snapshot:
         case RoundCompleted(started_at_s):
             if started_at_s <= snapshot.probed_since_s:
                 return snapshot
-            return replace(snapshot, version=snapshot.version + 1, made_at_s=now, probed_since_s=started_at_s)
+            return replace(snapshot, version=snapshot.version + 1, probed_since_s=started_at_s)
         case _:
             before = snapshot.endpoints.get(change.endpoint_id)
             if before is None:
@@ -57,10 +57,7 @@ def reduce(snapshot: Snapshot, change: Change, *, now: float) -> Snapshot:
                     after = replace(before, is_settled=True)
             if after == before:
                 return snapshot
-            states = {**snapshot.endpoints, change.endpoint_id: after}
-            if after.cards == before.cards and after.is_routable == before.is_routable:
-                return replace(snapshot, version=snapshot.version + 1, made_at_s=now, endpoints=states)
-            return _rebuild(snapshot, states, now)
+            return _replace_state(snapshot, before, after, now)
 
 
 def _list_pool(snapshot: Snapshot, endpoints: Iterable[Endpoint], now: float) -> Snapshot:
@@ -119,6 +116,44 @@ def _after_failure(state: EndpointState, change: ProbeFailed, now: float) -> End
         is_ready=state.is_ready and not is_gone,
         is_confirmed=state.is_confirmed and not is_gone,
     )
+
+
+def _replace_state(snapshot: Snapshot, before: EndpointState, after: EndpointState, now: float) -> Snapshot:
+    """The snapshot with one endpoint's state replaced. What does not bear on routing costs no new index, and what only
+    adds to it no new reading of the other endpoints: a thousand of them start one after another.
+    """
+    states = {**snapshot.endpoints, after.endpoint.id: after}
+    if after.cards == before.cards and after.is_routable == before.is_routable:
+        return replace(snapshot, version=snapshot.version + 1, made_at_s=now, endpoints=states)
+    held = {card.id: card for card in before.cards}
+    listed = {card.id: card for card in after.cards}
+    if any(listed.get(id_) is not card for id_, card in held.items()):
+        return _rebuild(snapshot, states, now)
+    models = dict(snapshot.models)
+    endpoint, was, is_ = after.endpoint, before.is_routable, after.is_routable
+    for card in after.cards:
+        known = models.get(card.id)
+        if known is None:
+            models[card.id] = KnownModel(card, (endpoint,) if is_ else ())
+        elif card.id in held:
+            models[card.id] = KnownModel(known.card, _change(known.candidates, endpoint, was, is_))
+        else:
+            models[card.id] = KnownModel(_merge([known.card, card]), _change(known.candidates, endpoint, False, is_))
+    return replace(
+        snapshot,
+        version=snapshot.version + 1,
+        made_at_s=now,
+        endpoints=states,
+        models=models if len(models) == len(snapshot.models) else dict(sorted(models.items())),
+        routable=_change(snapshot.routable, endpoint, was, is_),
+    )
+
+
+def _change(endpoints: tuple[Endpoint, ...], endpoint: Endpoint, was: bool, is_: bool) -> tuple[Endpoint, ...]:
+    """`endpoints` with or without one that was among them or was not."""
+    if was == is_:
+        return endpoints
+    return (*endpoints, endpoint) if is_ else tuple(other for other in endpoints if other.id != endpoint.id)
 
 
 def _rebuild(snapshot: Snapshot, states: dict[str, EndpointState], now: float) -> Snapshot:

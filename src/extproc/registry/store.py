@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from extproc.registry.changes import Change, ModelsListed, ProbeFailed
+from extproc.registry.changes import Change, Failure, ModelsListed, ProbeFailed
 from extproc.registry.reduce import reduce
 from extproc.values.pool import Pool
 from extproc.values.snapshot import Snapshot
@@ -20,7 +20,8 @@ class Store:
     def __init__(self, pool: Pool, *, now: float = 0.0) -> None:
         self.snapshot = Snapshot(pool, made_at_s=now)
         self._listeners: list[Listener] = []
-        self._asked_at_s: dict[str, float] = {}
+        self._settled_at_s: dict[str, float] = {}
+        """When the probe was sent whose outcome last settled what an endpoint lists: an answer, or a refusal."""
         self._answered_at_s: dict[str, float] = {}
 
     def __repr__(self) -> str:
@@ -39,23 +40,29 @@ class Store:
     def apply(self, change: Change, *, now: float) -> Snapshot:
         """Applies `change` and returns the current snapshot.
 
-        The outcome of a probe that was sent before one whose outcome is already known is old news, and dropped: probes
-        overlap, and a slow answer of a dead process must not confirm its successor.
+        Probes overlap. The outcome of one that was sent before the last answer, or the last refused connection, is old
+        news and dropped: a slow answer of a dead process must not confirm its successor. Other failures say nothing of
+        the list, so they make no answer old: a slow engine whose hurried probes time out is known by its patient one.
         """
-        if isinstance(change, ModelsListed | ProbeFailed):
-            if change.asked_at_s < self._asked_at_s.get(change.endpoint_id, change.asked_at_s):
-                return self.snapshot
-            if change.endpoint_id in self.snapshot.endpoints:
-                self._asked_at_s[change.endpoint_id] = change.asked_at_s
-                if isinstance(change, ModelsListed):
-                    self._answered_at_s[change.endpoint_id] = now
+        if isinstance(change, ModelsListed | ProbeFailed) and not self._is_news(change, now):
+            return self.snapshot
         before, after = self.snapshot, reduce(self.snapshot, change, now=now)
         if after is before:
             return before
         self.snapshot = after
         for gone in before.endpoints.keys() - after.endpoints.keys():
-            self._asked_at_s.pop(gone, None)
+            self._settled_at_s.pop(gone, None)
             self._answered_at_s.pop(gone, None)
         for listener in tuple(self._listeners):
             listener(before, after)
         return after
+
+    def _is_news(self, change: ModelsListed | ProbeFailed, now: float) -> bool:
+        id_ = change.endpoint_id
+        if id_ not in self.snapshot.endpoints or change.asked_at_s < self._settled_at_s.get(id_, change.asked_at_s):
+            return False
+        if isinstance(change, ModelsListed):
+            self._answered_at_s[id_] = now
+        if isinstance(change, ModelsListed) or change.failure is Failure.REFUSED:
+            self._settled_at_s[id_] = change.asked_at_s
+        return True
