@@ -26,12 +26,15 @@ from extproc.servers.listen import build_grpc_server, open_port
 from extproc.servers.metrics_http import MetricsServer
 from extproc.settings.schema import Settings
 from extproc.sources.static import EndpointsFile
-from extproc.telemetry.logs import Log, log_changes
+from extproc.telemetry.logs import Log, join_names, log_changes
 from extproc.telemetry.metrics import Metrics
 from extproc.values.snapshot import Snapshot
 
 QUIET_S = 1.0
 """A stopping server that saw no new stream for this long is no longer being sent any."""
+
+LAST_ANSWER_S = 0.5
+"""Time for the last answer to be sent once its request is decided."""
 
 _log = Log("app")
 
@@ -150,7 +153,7 @@ class App:
         await self._health.set_ready(True)
         snapshot = self._store.snapshot
         endpoints = f"{len(snapshot.routable)}/{len(snapshot.endpoints)}"
-        _log.info("ready", endpoints=endpoints, models=",".join(snapshot.models))
+        _log.info("ready", endpoints=endpoints, models=join_names(list(snapshot.models)))
 
     async def _leave(self) -> None:
         """Says that requests should go elsewhere, and serves those that still come.
@@ -174,11 +177,18 @@ class App:
                 continue
 
     async def _drain(self, grpc_server: grpc.aio.Server) -> None:
-        """Lets open streams end within the drain time-out, or ends them when asked a second time to stop."""
+        """Lets open requests end within the drain time-out, or ends them when asked a second time to stop.
+
+        Who only watches the health service is not waited for.
+        """
         draining = asyncio.create_task(grpc_server.stop(self._settings.server.drain_timeout_s), name="drain")
         hurry = asyncio.create_task(self._stop_now.wait(), name="second signal")
-        await asyncio.wait((draining, hurry), return_when=asyncio.FIRST_COMPLETED)
+        idle = asyncio.create_task(self._ext_proc.wait_idle(), name="no request is open")
+        await asyncio.wait((draining, hurry, idle), return_when=asyncio.FIRST_COMPLETED)
+        if idle.done():
+            await asyncio.wait((draining, hurry), timeout=LAST_ANSWER_S, return_when=asyncio.FIRST_COMPLETED)
         hurry.cancel()
+        idle.cancel()
         if not draining.done():
             await grpc_server.stop(0)
         await draining

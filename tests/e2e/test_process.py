@@ -10,7 +10,8 @@ from pathlib import Path
 import aiohttp
 import grpc
 import pytest
-from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
 from prometheus_client.parser import text_string_to_metric_families
 from tests.e2e.picker import FLAGS, Picker
 from tests.e2e.upstreams import InstantUpstream
@@ -120,6 +121,17 @@ async def test_a_second_signal_ends_it_at_once() -> None:
         picker.process.terminate()
         async with asyncio.timeout(20):
             assert await picker.stop_code() == 0
+
+
+async def test_a_watcher_of_the_health_service_does_not_hold_up_the_stop() -> None:
+    async with InstantUpstream() as upstream:
+        async with Picker({"only": upstream.address}, flags=("--drain-timeout=1h",)) as picker:
+            async with grpc.aio.insecure_channel(picker.address) as channel:
+                watch = HealthStub(channel).Watch(HealthCheckRequest(service="readiness"))
+                await watch.read()
+                picker.process.terminate()
+                async with asyncio.timeout(20):
+                    assert await picker.stop_code() == 0
 
 
 async def test_a_second_signal_ends_streams_that_are_still_open() -> None:

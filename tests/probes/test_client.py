@@ -8,9 +8,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from tests.probes.silence import silent_host
 
 from extproc.errors import ConfigError
-from extproc.probes.client import LARGEST_ANSWER_BYTES, ModelsClient, ProbeError, parse_models
+from extproc.probes.client import (
+    LARGEST_ANSWER_BYTES,
+    LONGEST_NAME,
+    MOST_MODELS,
+    ModelsClient,
+    ProbeError,
+    parse_models,
+)
 from extproc.registry.changes import Failure
 from extproc.settings.schema import ProbeSettings
 from extproc.sim.engine import EngineSettings
@@ -120,26 +128,33 @@ async def test_nobody_listens() -> None:
 
 
 async def test_a_host_that_answers_nothing_at_all_is_a_connect_failure() -> None:
-    """A listener whose backlog is full drops further SYNs, as a dead node does."""
-    import socket
-
-    with socket.socket() as listener, socket.socket() as first, socket.socket() as second:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        address = listener.getsockname()
-        for queued in (first, second):
-            queued.setblocking(False)
-            queued.connect_ex(address)
-        with pytest.raises(ProbeError) as error:
-            await ask(f"127.0.0.1:{address[1]}")
+    with silent_host() as address, pytest.raises(ProbeError) as error:
+        await ask(address)
     assert error.value.failure is Failure.CONNECT
 
 
+async def test_over_tls_a_slow_handshake_is_a_slow_answer_and_no_connect_failure() -> None:
+    async with raw_server(stays_silent) as address:
+        with pytest.raises(ProbeError) as error:
+            await ask(address, timeout_s=0.6, scheme="https", insecureSkipVerify=True)
+    assert error.value.failure is Failure.TIMEOUT
+
+
+@pytest.mark.parametrize(
+    "cards",
+    [[{"id": "x" * (LONGEST_NAME + 1)}], [{"id": str(number)} for number in range(MOST_MODELS + 1)]],
+    ids=["a name without end", "names without end"],
+)
+def test_a_list_beyond_all_reason_is_no_list(cards: list[dict[str, str]]) -> None:
+    with pytest.raises(ProbeError) as error:
+        parse_models(json.dumps({"data": cards}).encode())
+    assert error.value.failure is Failure.INVALID
+
+
 def test_odd_fields_do_not_lose_a_list() -> None:
-    content = json.dumps(
-        {"data": [{"id": "a", "created": 1.5, "max_model_len": "long", "root": 3}, {"id": ""}]}
-    ).encode()
-    assert parse_models(content) == (ModelCard("a", created=0, owned_by=""),)
+    odd = {"created": 1.5, "max_model_len": True, "root": 3, "parent": [[]], "owned_by": {}}
+    content = json.dumps({"data": [{"id": "a"} | odd, {"id": ""}, {"id": "b", "created": 10**30}]}).encode()
+    assert parse_models(content) == (ModelCard("a", owned_by=""), ModelCard("b", owned_by=""))
 
 
 async def test_a_key_is_read_again_at_each_probe(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from random import Random
 
+from tests.probes.silence import silent_host
+
 from extproc.probes.client import ModelsClient
 from extproc.probes.models import ModelProber
 from extproc.registry.changes import PoolListed
@@ -137,6 +139,30 @@ async def test_a_stopped_server_routes_nothing_stays_known_and_is_found_again() 
     await server.stop()
 
 
+async def test_a_host_that_swallows_packets_becomes_suspect() -> None:
+    with silent_host() as address:
+        async with probing(interval="1h") as site:
+            site.list_pool(address)
+            snapshot = await site.until(lambda snapshot: snapshot.endpoints[address].is_suspect)
+            assert not snapshot.endpoints[address].is_ready
+            assert site.failed == 3
+
+
+async def test_an_endpoint_that_is_found_away_by_a_round_is_probed_at_once_and_from_the_shortest_back_off() -> None:
+    """Its next regular probe would be in an hour."""
+    server = sim("phi")
+    port = await server.start()
+    async with probing(interval=NEVER) as site:
+        site.list_pool(server.address)
+        await site.until(serves("phi"))
+        await server.stop()
+        site.prober.request_round()
+        await site.until(serves_no_more("phi"))
+        await server.start(port=port)
+        await site.until(serves("phi"))
+    await server.stop()
+
+
 async def test_an_extra_round_finds_what_no_regular_probe_would_in_time() -> None:
     async with sim("phi") as first, sim("gemma") as second, probing(interval=NEVER) as site:
         site.list_pool(first.address, second.address)
@@ -148,6 +174,19 @@ async def test_an_extra_round_finds_what_no_regular_probe_would_in_time() -> Non
         snapshot = await site.until(lambda snapshot: snapshot.probed_since_s >= asked_at_s)
         assert serves("sql")(snapshot)
         assert site.answered == 4
+
+
+async def test_rounds_do_not_keep_a_slow_engine_from_being_known() -> None:
+    """Its answers take longer than a round waits, and rounds are asked for all the time."""
+    async with sim("phi") as server, probing(interval=NEVER, timeout="10s") as site:
+        server.engine.failures.set("slow-models", delay_s=1.5)
+        site.list_pool(server.address)
+        known = asyncio.create_task(site.until(serves("phi")))
+        while not known.done():
+            site.prober.request_round()
+            await asyncio.sleep(0.05)
+        await known
+        assert site.failed >= 1
 
 
 async def test_a_round_asked_for_while_one_runs_begins_afterwards() -> None:

@@ -1,6 +1,7 @@
 """The endpoints file: what is read, what is refused, and what becomes of edits."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from extproc.errors import ConfigError
 from extproc.registry.changes import PoolListed
-from extproc.sources.static import EndpointsFile, parse_endpoints
+from extproc.sources.static import POLL_INTERVAL_S, EndpointsFile, parse_endpoints
 from extproc.values.endpoint import Endpoint
 from extproc.values.pool import Pool
 
@@ -121,6 +122,26 @@ async def test_a_file_behind_a_symbolic_link_is_followed_as_configmaps_swap_it(t
         (tmp_path / "fresh").symlink_to("two")
         (tmp_path / "fresh").replace(tmp_path / "data")
         assert await reports.names.get() == ["phi-2", "gemma-0"]
+
+
+async def test_a_file_that_is_written_in_place_is_not_taken_half_written(tmp_path: Path) -> None:
+    """Its first half is a good file too, of one endpoint."""
+    path = tmp_path / "pool.yaml"
+    path.write_text(GOOD)
+    fresh = GOOD.replace("phi-0", "phi-4")
+    half = fresh[: fresh.index("      - {name: gemma-0")]
+    assert len(parse_endpoints(half, "file")[1]) == 1
+    async with running(path) as reports:
+        path.write_text(half)
+        await asyncio.sleep(POLL_INTERVAL_S / 2)
+        path.write_text(fresh)
+        assert await reports.names.get() == ["phi-4", "gemma-0"]
+
+
+def test_a_file_that_would_block_its_reader_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="is no regular file"):
+        EndpointsFile(str(tmp_path / "pipe"))
 
 
 @pytest.mark.parametrize(

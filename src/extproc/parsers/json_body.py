@@ -30,7 +30,7 @@ def model_of_json(content: bytes) -> str | Reject:
 
     msgspec reads RFC 8259 and skips what it need not read. Engines read with Python's `json`, which also takes escaped
     lone surrogates (half an emoji, as clients cut them), NaN and a byte order mark: what the engine would take must
-    not be refused here. So what is refused is read again: up to 1 MiB by `json`, above it with such surrogates replaced.
+    not be refused here. What is refused is read again: up to 1 MiB by `json`, above it with such surrogates replaced.
     """
     try:
         return _read(content)

@@ -27,7 +27,7 @@ def parse_request(head: RequestHead, body: bytes, *, max_body_bytes: int, now: f
 def _intent(head: RequestHead, body: bytes, max_body_bytes: int) -> Intent | Reject:
     if (intent := models_intent(head.method, head.path)) is not None:
         return intent
-    if not body or head.method in METHODS_WITHOUT_BODY:
+    if not body:
         model = head.headers.get(MODEL_HEADER)
         return RouteToModel(model) if model else RouteToAny()
     content = decode_content(body, head.headers.get("content-encoding", ""), max_bytes=max_body_bytes)
@@ -39,5 +39,5 @@ def _intent(head: RequestHead, body: bytes, max_body_bytes: int) -> Intent | Rej
     else:
         found = model_of_json(content)
     if isinstance(found, Reject):
-        return found
+        return RouteToAny() if head.method in METHODS_WITHOUT_BODY else found
     return RouteToModel(found) if found else Reject(Reason.MODEL_EMPTY)

@@ -3,7 +3,9 @@
 import asyncio
 import errno
 import ssl
+from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated, TypeVar
 
 import aiohttp
 import msgspec
@@ -17,6 +19,10 @@ from extproc.values.model import ModelCard
 CONNECT_TIMEOUT_S = 0.3
 """Short, so that three failures to connect fit into the second that makes an endpoint suspect."""
 LARGEST_ANSWER_BYTES = 4 << 20
+MOST_MODELS = 10_000
+LONGEST_NAME = 512
+
+T = TypeVar("T")
 
 
 class ProbeError(ExtprocError):
@@ -32,14 +38,16 @@ class ProbeError(ExtprocError):
 
 
 class _Card(msgspec.Struct):
-    """What an engine says of a model. Only the id must be right: a list is not lost to a field nobody needs."""
+    """What an engine says of a model. Only the id must be right: a list is not lost to a field nobody needs, and what
+    stands there is not built before its type is known.
+    """
 
     id: str
-    created: object = 0
-    owned_by: object = ""
-    root: object = None
-    parent: object = None
-    max_model_len: object = None
+    created: msgspec.Raw = msgspec.Raw(b"0")
+    owned_by: msgspec.Raw = msgspec.Raw(b'""')
+    root: msgspec.Raw = msgspec.Raw(b"null")
+    parent: msgspec.Raw = msgspec.Raw(b"null")
+    max_model_len: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Listing(msgspec.Struct):
@@ -47,26 +55,38 @@ class _Listing(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Listing).decode
+_decode_int = msgspec.json.Decoder(Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]).decode
+_decode_str = msgspec.json.Decoder(Annotated[str, msgspec.Meta(max_length=LONGEST_NAME)]).decode
 
 
 def parse_models(content: bytes) -> tuple[ModelCard, ...]:
-    """The models of an answer. Errors: ProbeError for what is no list of models."""
+    """The models of an answer. Errors: ProbeError for what is no list of models, or one beyond all reason."""
     try:
         cards = _decode(content).data
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise ProbeError(Failure.INVALID, str(exc)) from exc
+    if len(cards) > MOST_MODELS or any(len(card.id) > LONGEST_NAME for card in cards):
+        raise ProbeError(Failure.INVALID, f"more than {MOST_MODELS} models, or a name of over {LONGEST_NAME} letters")
     return tuple(
         ModelCard(
             id=card.id,
-            created=card.created if isinstance(card.created, int) else 0,
-            owned_by=card.owned_by if isinstance(card.owned_by, str) else "",
-            root=card.root if isinstance(card.root, str) else None,
-            parent=card.parent if isinstance(card.parent, str) else None,
-            max_model_len=card.max_model_len if isinstance(card.max_model_len, int) else None,
+            created=_value(_decode_int, card.created) or 0,
+            owned_by=_value(_decode_str, card.owned_by) or "",
+            root=_value(_decode_str, card.root),
+            parent=_value(_decode_str, card.parent),
+            max_model_len=_value(_decode_int, card.max_model_len),
         )
         for card in cards
         if card.id
     )
+
+
+def _value(decode: Callable[[bytes], T], raw: msgspec.Raw) -> T | None:
+    """The value, None where it is of another type."""
+    try:
+        return decode(bytes(raw))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def find_problems(settings: ProbeSettings) -> list[Problem]:
@@ -119,7 +139,9 @@ class ModelsClient:
         """The models that `endpoint` lists now. Errors: ProbeError, saying how it failed."""
         assert self._session is not None, "used outside of its context"  # noqa: S101
         url = f"{self._settings.scheme}://{endpoint.address}{self._settings.models.path}"
-        timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(CONNECT_TIMEOUT_S, timeout_s))
+        # aiohttp's time to connect takes in the TLS handshake, and a slow handshake is no connect failure.
+        connect_s = None if self._ssl is not None else min(CONNECT_TIMEOUT_S, timeout_s)
+        timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=connect_s)
         try:
             headers = await self._authorization()
             async with self._session.get(url, headers=headers, timeout=timeout, allow_redirects=False) as response:

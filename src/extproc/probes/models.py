@@ -49,7 +49,8 @@ class ModelProber:
     """Keeps the registry's model lists fresh.
 
     A new endpoint is probed at once and then, backing off from 100 ms to 2 s, until it answers; after that at every
-    interval. One that stops being routable is probed again at once.
+    interval. One that stops being routable is probed again at once. While connections fail, the back-off stays at
+    100 ms until the endpoint is suspect: three failures must fit into a second.
     """
 
     def __init__(
@@ -118,7 +119,9 @@ class ModelProber:
                 if state is not None and _is_well(state):
                     delay_s, backoff_s = self._settings.interval_s, FIRST_BACKOFF_S
                 else:
-                    delay_s, backoff_s = backoff_s, min(2 * backoff_s, LONGEST_BACKOFF_S)
+                    delay_s = backoff_s
+                    if state is None or state.is_suspect or not state.connect_failures_s:
+                        backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
                 delay_s *= self._rng.uniform(1 - JITTER, 1 + JITTER)
                 try:
                     async with asyncio.timeout(delay_s):

@@ -16,7 +16,7 @@ from extproc.protocol.events import DeadlineExpired, EndOfInput
 from extproc.protocol.stream import Budget, Stream
 from extproc.registry.store import Store
 from extproc.servers.deadlines import Deadlines
-from extproc.telemetry.logs import Log
+from extproc.telemetry.logs import LONGEST_NAME, Log
 from extproc.telemetry.metrics import Metrics
 from extproc.values.decision import Hold, Reply, Route
 from extproc.values.duration import format_duration
@@ -76,6 +76,7 @@ class ExtProcService:
         self._clock = clock
         self._rng = rng
         self._waiters: set[asyncio.Future[None]] = set()
+        self._idle: asyncio.Event | None = None
         self.open_streams = 0
         self.last_stream_at_s = float("-inf")
         """Monotonic seconds at which the last stream began."""
@@ -89,6 +90,12 @@ class ExtProcService:
         """Serves the method on `server`, bytes in and bytes out."""
         method = grpc.stream_unary_rpc_method_handler(self.process)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, {METHOD_NAME: method}),))
+
+    async def wait_idle(self) -> None:
+        """Returns when no stream is open."""
+        self._idle = asyncio.Event()
+        if self.open_streams:
+            await self._idle.wait()
 
     async def process(self, _requests: object, context: Any) -> bytes:
         """Serves one stream: returns the one serialized answer, or aborts the call.
@@ -119,6 +126,8 @@ class ExtProcService:
             self._deadlines.end(task)
             stream.close()
             self.open_streams -= 1
+            if self._idle is not None and not self.open_streams:
+                self._idle.set()
             self._metrics.count_request(request.model, request.outcome)
         await context.abort(grpc.StatusCode.INTERNAL, command.details)
         raise AssertionError("abort raises")
@@ -188,7 +197,7 @@ class ExtProcService:
         fields: dict[str, object] = {
             "request_id": command.head.headers.get("x-request-id", ""),
             "path": command.head.path.partition("?")[0],
-            "model": about.model or "",
+            "model": (about.model or "")[:LONGEST_NAME],
             "snapshot": self._store.snapshot.version,
             "us": round(seconds * 1e6),
         }

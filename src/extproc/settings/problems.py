@@ -1,6 +1,7 @@
 """Reading YAML documents, and saying all that is wrong with one in words for its author."""
 
 import difflib
+import reprlib
 import types
 from pathlib import Path
 from typing import Any, get_args
@@ -10,6 +11,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from extproc.errors import ConfigError, Problem
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 80
 
 
 class _Loader(yaml.SafeLoader):
@@ -31,16 +35,18 @@ def read_text(path: str) -> str:
         raise ConfigError(path, [Problem(path, f"cannot be read: {exc.strerror or exc}")]) from exc
     except UnicodeDecodeError as exc:
         raise ConfigError(path, [Problem(path, "is not UTF-8 text")]) from exc
+    except ValueError as exc:
+        raise ConfigError(path, [Problem(path, f"cannot be read: {exc}")]) from exc
 
 
 def parse_mapping(text: str, origin: str) -> dict[str, Any]:
     """The mapping in a YAML text, empty for an empty one. Errors: ConfigError, naming `origin`."""
     try:
         document = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as exc:
-        raise ConfigError(origin, [Problem(origin, f"is not YAML: {' '.join(str(exc).split())}")]) from exc
     except RecursionError as exc:
         raise ConfigError(origin, [Problem(origin, "is nested too deeply")]) from exc
+    except Exception as exc:  # its constructors raise whatever Python's types do, from ValueError to OverflowError
+        raise ConfigError(origin, [Problem(origin, f"is not YAML: {' '.join(str(exc).split())}")]) from exc
     if document is None:
         return {}
     if not isinstance(document, dict):
@@ -65,14 +71,19 @@ def describe(error: ErrorDetails, model: type[BaseModel]) -> str:
     if kind == "literal_error":
         choices = [choice.strip(" '") for choice in error["ctx"]["expected"].replace(" or ", ",").split(",")]
         near = _nearest(str(value), choices)
-        return f"{value!r} is none of {', '.join(choices)}" + (f", did you mean {near}?" if near else "")
+        return f"{_show(value)} is none of {', '.join(choices)}" + (f", did you mean {near}?" if near else "")
     if kind == "value_error":
         return str(error["ctx"]["error"])
     if kind in ("model_type", "dict_type"):
-        return f"must be a mapping; got {value!r}"
+        return f"must be a mapping; got {_show(value)}"
     if kind == "tuple_type":
-        return f"must be a list; got {value!r}"
-    return f"{error['msg'][:1].lower()}{error['msg'][1:]}; got {value!r}"
+        return f"must be a list; got {_show(value)}"
+    return f"{error['msg'][:1].lower()}{error['msg'][1:]}; got {_show(value)}"
+
+
+def _show(value: object) -> str:
+    """The value in short: a few lines of YAML can stand for megabytes."""
+    return _short.repr(value)
 
 
 def _where(error: ErrorDetails) -> str:

@@ -4,6 +4,7 @@ Keys in the file are the camelCase names; durations are Go's (`50ms`, `2s`, `1m3
 """
 
 import re
+from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -38,6 +39,14 @@ def _read_size(value: object) -> int:
     if match is None:
         raise ValueError(f"a size is a number of bytes, or one with B, KiB, MiB or GiB; got {value!r}")
     return int(match[1]) * _UNITS[match[2]]
+
+
+def _read_address(value: str) -> str:
+    try:
+        ip = ip_address(value.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        raise ValueError(f"{value!r} is no IP address; [::] or 0.0.0.0 is every interface") from None
+    return f"[{ip}]" if ip.version == 6 else str(ip)
 
 
 def _require_positive(value: float) -> float:
@@ -82,7 +91,9 @@ class Group(BaseModel):
 class ServerSettings(Group):
     """Where the server listens, and how it stops."""
 
-    listen_address: str = setting("[::]", "Address that every port is opened on.", flag="listen-address")
+    listen_address: Annotated[str, AfterValidator(_read_address)] = setting(
+        "[::]", "IP address that every port is opened on.", flag="listen-address"
+    )
     grpc_port: Port = setting(9002, "Port of the ext_proc service.", flag="grpc-port")
     grpc_health_port: Port = setting(
         9003, "Port of the gRPC health service, always plaintext.", flag="grpc-health-port"

@@ -11,6 +11,7 @@ pools:
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationError
@@ -23,7 +24,7 @@ from extproc.telemetry.logs import Log
 from extproc.values.endpoint import Endpoint, canonical_address
 from extproc.values.pool import Pool
 
-POLL_INTERVAL_S = 0.2
+POLL_INTERVAL_S = 0.1
 """The file is read this often. Reading it whole costs less than a missed edit: a ConfigMap's files are swapped by a
 symbolic link, and an edit within the clock's tick leaves the same time stamp and size."""
 
@@ -84,7 +85,9 @@ class EndpointsFile:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._text = read_text(path)
+        self._text = self._seen_text = _read_file(path)
+        self._seen_problem: ConfigError | None = None
+        self._is_parsed = True
         self.pool, self.endpoints = parse_endpoints(self._text, path)
 
     def __repr__(self) -> str:
@@ -118,13 +121,34 @@ class EndpointsFile:
                 report(PoolListed(self.endpoints))
 
     def _reread(self) -> bool:
-        """Takes over the file's content where it changed. Errors: ConfigError; then nothing was taken over."""
-        text = read_text(self._path)
-        if text == self._text:
+        """Takes over the file's content where it changed. Errors: ConfigError; then nothing was taken over.
+
+        A new text is only read when two looks in a row have found it, as a file that is written in place is first
+        found half-written, and it is parsed once, good or bad.
+        """
+        text = _read_file(self._path)
+        if text != self._seen_text:
+            self._seen_text, self._seen_problem, self._is_parsed = text, None, text == self._text
             return False
-        pool, endpoints = parse_endpoints(text, self._path)
-        if pool != self.pool:
-            what = f"is {pool}; this server was started for {self.pool}: restart it to change the pool"
-            raise ConfigError(self._path, [Problem("pools[0]", what)])
+        if self._seen_problem is not None:
+            raise self._seen_problem
+        if self._is_parsed:
+            return False
+        self._is_parsed = True
+        try:
+            pool, endpoints = parse_endpoints(text, self._path)
+            if pool != self.pool:
+                what = f"is {pool}; this server was started for {self.pool}: restart it to change the pool"
+                raise ConfigError(self._path, [Problem("pools[0]", what)])
+        except ConfigError as exc:
+            self._seen_problem = exc
+            raise
         self._text, self.endpoints = text, endpoints
         return True
+
+
+def _read_file(path: str) -> str:
+    """The text of a regular file: one that blocks its reader could not even be left at the end."""
+    if Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir():
+        raise ConfigError(path, [Problem(path, "is no regular file")])
+    return read_text(path)

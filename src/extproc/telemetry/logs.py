@@ -3,12 +3,15 @@
 import json
 import logging
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from extproc.values.snapshot import EndpointState, Snapshot
 
 ROOT = "extproc"
 LEVELS = {0: logging.ERROR, 1: logging.WARNING}
+SHOWN_NAMES = 10
+LONGEST_NAME = 200
 DEBUG_VERBOSITY = 4
 """From here on every decision is logged. Source: the verbosity levels of klog as today's pickers use them."""
 
@@ -94,5 +97,11 @@ def _outline(state: EndpointState) -> dict[str, object]:
         "ready": state.is_ready,
         "confirmed": state.is_confirmed,
         "suspect": state.is_suspect,
-        "models": ",".join(card.id for card in state.cards),
+        "models": join_names([card.id for card in state.cards]),
     }
+
+
+def join_names(names: Sequence[str]) -> str:
+    """The names for a line of the log, no more than a few of them."""
+    shown = ",".join(name[:LONGEST_NAME] for name in names[:SHOWN_NAMES])
+    return f"{shown} and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else shown

@@ -28,6 +28,8 @@ def canonical_address(text: str) -> str:
     host, colon, port = text.strip().rpartition(":")
     if not colon or not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
         raise ValueError(f"{text!r} is not ip:port with a port of 1 to 65535")
+    if "%" in host:
+        raise ValueError(f"{text!r}: Envoy takes no address with a scope")
     has_brackets = host.startswith("[") and host.endswith("]")
     try:
         ip = ipaddress.ip_address(host[1:-1] if has_brackets else host)

@@ -1,6 +1,7 @@
 """parsers/json_body: the model of a JSON body, as engines that read with Python's json find it."""
 
 import json
+import resource
 from typing import Any
 
 import pytest
@@ -122,3 +123,17 @@ def test_agrees_with_json_on_whatever_it_takes(text: str) -> None:
 @given(st.binary())
 def test_any_bytes_give_a_name_or_a_refusal(content: bytes) -> None:
     assert isinstance(model_of_json(content), str | Reject)
+
+
+def test_a_large_body_with_half_an_emoji_is_read_too() -> None:
+    """Beyond the size up to which `json` is asked: an image beside a text that was cut."""
+    content = b'{"messages": "half \\ud83d", "image": "' + b"A" * (SECOND_LOOK_BYTES + 1) + b'", "model": "phi"}'
+    assert model_of_json(content) == "phi"
+
+
+def test_a_model_that_is_no_string_is_not_built() -> None:
+    """Ten million lists would be a gigabyte: it is enough to see that it begins with a bracket."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    content = b'{"model": [' + b"[]," * 10_000_000 + b"[]]}"
+    assert model_of_json(content) == Reject(Reason.MODEL_NOT_STRING)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000

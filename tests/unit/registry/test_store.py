@@ -35,6 +35,15 @@ def store_after(*changes: Change) -> Store:
             "m",
             id="an old refusal of a process that has come back",
         ),
+        *(
+            pytest.param(
+                [failed("a", failure, asked_at_s=2.0), answered("a", "m", asked_at_s=1.0)],
+                "m",
+                id=f"a patient answer after a hurried probe that failed: {failure}",
+            )
+            for failure in Failure
+            if failure is not Failure.REFUSED
+        ),
         pytest.param(
             [answered("b", "m", asked_at_s=2.0), answered("a", "n", asked_at_s=1.0)], "mn", id="of different endpoints"
         ),

@@ -4,7 +4,7 @@ import pytest
 
 from extproc.errors import ConfigError
 from extproc.settings.load import load_settings
-from extproc.settings.problems import parse_mapping
+from extproc.settings.problems import parse_mapping, read_text
 
 
 @pytest.mark.parametrize(
@@ -69,3 +69,20 @@ def test_parse_mapping(text: str, document: dict[str, object]) -> None:
 def test_the_origin_is_named() -> None:
     with pytest.raises(ConfigError, match=r"^x\.yaml: 1 problem\n  must be a mapping"):
         parse_mapping("[]", "x.yaml")
+
+
+@pytest.mark.parametrize("text", ["a: " + ":".join(["1"] * 200) + ".0", "a: !!int x"], ids=["an overflow", "no number"])
+def test_what_its_constructors_raise_is_a_problem_of_the_document(text: str) -> None:
+    with pytest.raises(ConfigError, match="is not YAML"):
+        parse_mapping(text, "x.yaml")
+
+
+def test_a_path_that_is_none_is_a_problem() -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_text("a\0b")
+
+
+def test_a_value_is_shown_in_short() -> None:
+    with pytest.raises(ConfigError) as error:
+        load_settings(text="requests: {unknownModel: " + "x" * 100_000 + "}", flag_values={})
+    assert len(str(error.value)) < 500
