@@ -78,7 +78,11 @@ class Director:
                 return self._hold(request, now, probe=False) or _list_so_far(snapshot)
 
     def _hold_for_evidence(self, request: InferenceRequest, snapshot: Snapshot, now: float) -> Hold | None:
-        """None where a refusal may be given: on fresh evidence, or because there is no time left to wait for it."""
+        """None where a refusal may be given: on fresh evidence, because none could change it (an empty subset allows no
+        endpoint at all), or because there is no time left to wait for it.
+        """
+        if request.subset == ():
+            return None
         if snapshot.probed_since_s >= request.arrived_s - EVIDENCE_AGE_S and snapshot.is_complete:
             return None
         return self._hold(request, now, probe=True)
