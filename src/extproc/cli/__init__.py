@@ -3,6 +3,7 @@
 Exit codes everywhere: 0 good, 1 unhealthy or refused, 2 bad configuration or usage.
 """
 
+import os
 from importlib import import_module
 
 import click
@@ -21,6 +22,9 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
+        # gRPC's core writes lines of its own to stderr (a port in use, each connection that ends), and reads this when it
+        # is imported. What matters of it the commands say themselves.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         command: click.Command = getattr(import_module(f"extproc.cli.{cmd_name}"), cmd_name)
         return command
 
