@@ -22,8 +22,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        # gRPC's core writes lines of its own to stderr (a port in use, each connection that ends), and reads this when it
-        # is imported. What matters of it the commands say themselves.
+        # gRPC's core writes lines of its own to stderr (a port in use, each connection that ends) unless told not to
+        # before it is imported. What matters of them the commands say themselves.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         command: click.Command = getattr(import_module(f"extproc.cli.{cmd_name}"), cmd_name)
         return command
