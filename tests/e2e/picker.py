@@ -100,7 +100,7 @@ class Picker:
         async with asyncio.timeout(START_TIMEOUT_S):
             await is_serving.wait()
             assert self._ports, self.log_text()
-            await self.wait_until("readiness")
+            await self.wait_until_ready()
 
     async def _read_log(self, process: asyncio.subprocess.Process, is_serving: asyncio.Event) -> None:
         assert process.stderr is not None
@@ -111,13 +111,20 @@ class Picker:
                 is_serving.set()
         is_serving.set()
 
-    async def wait_until(self, service: str, status: int = health_pb2.HealthCheckResponse.SERVING) -> None:
-        """Watches a health name until it has `status`."""
+    async def wait_until_ready(self) -> None:
+        """Watches the health service until it says so."""
         async with grpc.aio.insecure_channel(self.health_address) as channel:
-            watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=service))
-            async for response in watch:
-                if response.status == status:
+            async for response in _watch_readiness(channel):
+                if response.status == health_pb2.HealthCheckResponse.SERVING:
                     return
+
+    async def send_signal(self, number: int) -> None:
+        """Sends a signal to a ready picker and returns when it says that it is ready no more."""
+        async with grpc.aio.insecure_channel(self.health_address) as channel:
+            watch = _watch_readiness(channel)
+            assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+            self.process.send_signal(number)
+            assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
 
     async def stop(self) -> int:
         """Ends the process with SIGTERM (SIGKILL if that takes too long) and returns its exit code."""
@@ -156,3 +163,7 @@ class Picker:
             if series.partition("{")[0] == name and all(f'{key}="{label}"' in series for key, label in labels.items()):
                 total += float(value)
         return total
+
+
+def _watch_readiness(channel: grpc.aio.Channel) -> Any:
+    return health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service="readiness"))
