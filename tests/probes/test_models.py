@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from random import Random
 
+import pytest
 from tests.probes.silence import silent_host
 
 from extproc.probes.client import ModelsClient
-from extproc.probes.models import ModelProber
+from extproc.probes.models import ModelProber, round_spacing_s
 from extproc.registry.changes import PoolListed
 from extproc.registry.store import Store
 from extproc.settings.schema import ProbeSettings
@@ -88,6 +89,11 @@ def serves(model: str) -> Callable[[Snapshot], bool]:
 
 def serves_no_more(model: str) -> Callable[[Snapshot], bool]:
     return lambda snapshot: model in snapshot.models and not snapshot.models[model].candidates
+
+
+@pytest.mark.parametrize(("endpoints", "spacing_s"), [(0, 0.2), (80, 0.2), (100, 0.25), (1_000, 2.5)])
+def test_extra_rounds_ask_no_more_than_400_endpoints_a_second(endpoints: int, spacing_s: float) -> None:
+    assert round_spacing_s(endpoints) == spacing_s
 
 
 async def test_a_new_endpoint_is_probed_at_once() -> None:

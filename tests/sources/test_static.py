@@ -124,6 +124,18 @@ async def test_a_file_behind_a_symbolic_link_is_followed_as_configmaps_swap_it(t
         assert await reports.names.get() == ["phi-2", "gemma-0"]
 
 
+async def test_one_bad_edit_after_another_is_not_good_in_between(tmp_path: Path) -> None:
+    path = tmp_path / "pool.yaml"
+    path.write_text(GOOD)
+    async with running(path) as reports:
+        for text in ("pools: [", "pools: ]"):
+            path.write_text(text)
+            assert await reports.connected.get() is False
+        path.write_text(GOOD)
+        assert await reports.connected.get() is True
+        assert reports.names.empty()
+
+
 async def test_a_file_that_is_written_in_place_is_not_taken_half_written(tmp_path: Path) -> None:
     """Its first half is a good file too, of one endpoint."""
     path = tmp_path / "pool.yaml"

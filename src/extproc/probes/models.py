@@ -27,6 +27,11 @@ KIND = "models"
 _log = Log("probes.models")
 
 
+def round_spacing_s(endpoints: int) -> float:
+    """Seconds between the starts of two extra rounds that each ask this many endpoints."""
+    return max(ROUND_SPACING_S, endpoints / ROUND_PROBES_PER_S)
+
+
 class ProbeMeters(Protocol):
     """Where probes record what they see."""
 
@@ -90,7 +95,7 @@ class ModelProber:
                     await self._round_wanted.wait()
                     self._round_wanted.clear()
                     tasks.create_task(self._probe_all(), name="extra round of probes")
-                    await asyncio.sleep(max(ROUND_SPACING_S, len(self._watches) / ROUND_PROBES_PER_S))
+                    await asyncio.sleep(round_spacing_s(len(self._watches)))
             finally:
                 unsubscribe()
 

@@ -86,8 +86,8 @@ class EndpointsFile:
     def __init__(self, path: str) -> None:
         self._path = path
         self._text = self._seen_text = _read_file(path)
-        self._seen_problem: ConfigError | None = None
-        self._is_parsed = True
+        self._is_judged = True
+        self._problem: ConfigError | None = None
         self.pool, self.endpoints = parse_endpoints(self._text, path)
 
     def __repr__(self) -> str:
@@ -123,26 +123,30 @@ class EndpointsFile:
     def _reread(self) -> bool:
         """Takes over the file's content where it changed. Errors: ConfigError; then nothing was taken over.
 
-        A new text is only read when two looks in a row have found it, as a file that is written in place is first
-        found half-written, and it is parsed once, good or bad.
+        A new text counts when two looks in a row have found it, as a file that is written in place is first found
+        half-written. Until then the verdict on the one before stands. Each text is parsed once.
         """
         text = _read_file(self._path)
+        has_changed = False
         if text != self._seen_text:
-            self._seen_text, self._seen_problem, self._is_parsed = text, None, text == self._text
+            self._seen_text, self._is_judged = text, False
+        elif not self._is_judged:
+            self._is_judged, self._problem = True, None
+            try:
+                has_changed = self._take_over(text)
+            except ConfigError as exc:
+                self._problem = exc
+        if self._problem is not None:
+            raise self._problem
+        return has_changed
+
+    def _take_over(self, text: str) -> bool:
+        if text == self._text:
             return False
-        if self._seen_problem is not None:
-            raise self._seen_problem
-        if self._is_parsed:
-            return False
-        self._is_parsed = True
-        try:
-            pool, endpoints = parse_endpoints(text, self._path)
-            if pool != self.pool:
-                what = f"is {pool}; this server was started for {self.pool}: restart it to change the pool"
-                raise ConfigError(self._path, [Problem("pools[0]", what)])
-        except ConfigError as exc:
-            self._seen_problem = exc
-            raise
+        pool, endpoints = parse_endpoints(text, self._path)
+        if pool != self.pool:
+            what = f"is {pool}; this server was started for {self.pool}: restart it to change the pool"
+            raise ConfigError(self._path, [Problem("pools[0]", what)])
         self._text, self.endpoints = text, endpoints
         return True
 
