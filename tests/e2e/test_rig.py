@@ -28,6 +28,7 @@ from envoy_data_plane.google.protobuf import Struct, Value
 from tests.e2e.load import Outcome, cpu_hogs, post, run_load
 from tests.e2e.trailers_proxy import TrailersProxy
 from tests.e2e.upstreams import EarlyRefusal, InstantUpstream, StreamingUpstream
+from tests.raw_server import raw_server
 
 from extproc.cli.demo.envoy import (
     DETACHED,
@@ -238,24 +239,22 @@ async def test_the_load_client_tells_whole_from_cut(answer: bytes, outcome: Outc
         writer.write(answer)
         writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        outcomes = await run_load(_port(server), 3, 2, lambda _: post(b""), body_bytes=5)
+    async with raw_server(serve) as port:
+        outcomes = await run_load(port, 3, 2, lambda _: post(b""), body_bytes=5)
     assert outcomes == [outcome] * 3
     assert outcome.is_cut == (outcome.status in (200, 401) and not outcome.whole)
 
 
 async def test_the_load_client_reads_an_answer_while_it_still_writes() -> None:
     async def refuse_unread(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
         writer.write(b"HTTP/1.1 413 Payload Too Large\r\ncontent-length: 3\r\n\r\nbig")
         await reader.readuntil(b"\r\n\r\n")
-        connections.append(writer)
 
     connections: list[asyncio.StreamWriter] = []
-    async with await asyncio.start_server(refuse_unread, "127.0.0.1", 0) as server:
+    async with raw_server(refuse_unread) as port:
         request = post(b"p" * 20_000_000)
-        outcomes = await run_load(_port(server), 2, 1, lambda _: request, timeout_s=5)
-        for writer in connections:
-            writer.close()
+        outcomes = await run_load(port, 2, 1, lambda _: request, timeout_s=5)
     assert outcomes == [Outcome(413, 3, 3, whole=True)] * 2
     assert len(connections) == 2, "a connection with half a request on it was used again"
 
@@ -265,8 +264,8 @@ async def test_the_load_client_gives_up_in_time_and_when_nobody_listens() -> Non
         await reader.read()
         writer.close()
 
-    async with await asyncio.start_server(stay_silent, "127.0.0.1", 0) as server:
-        silent = await run_load(_port(server), 1, 1, lambda _: post(BODY), timeout_s=0.05)
+    async with raw_server(stay_silent) as port:
+        silent = await run_load(port, 1, 1, lambda _: post(BODY), timeout_s=0.05)
     refused = await run_load(1, 1, 1, lambda _: post(BODY))
     assert silent == [Outcome(error="no end within 0.05 s")]
     assert refused[0].error.startswith("cannot connect")
@@ -279,8 +278,8 @@ async def test_a_connection_closed_as_idle_is_not_counted_as_a_lost_answer() -> 
         await reader.readuntil(b"\r\n\r\n")  # closes when the next request is there
         writer.close()
 
-    async with await asyncio.start_server(answer_once, "127.0.0.1", 0) as server:
-        outcomes = await run_load(_port(server), 3, 1, lambda _: post(b""))
+    async with raw_server(answer_once) as port:
+        outcomes = await run_load(port, 3, 1, lambda _: post(b""))
     assert outcomes == [Outcome(200, 2, 2, whole=True)] * 3
 
 
@@ -297,8 +296,8 @@ async def test_the_proxy_holds_trailers_and_nothing_before_them() -> None:
         writer.write(message + refusal + trailers + behind + ping)
         writer.close()
 
-    async with await asyncio.start_server(send_all_at_once, "127.0.0.1", 0) as server:
-        async with TrailersProxy(f"127.0.0.1:{_port(server)}", hold_s) as proxy:
+    async with raw_server(send_all_at_once) as port:
+        async with TrailersProxy(f"127.0.0.1:{port}", hold_s) as proxy:
             reader, writer = await _connect(proxy.address)
             begin_s = time.monotonic()
             writer.write(b"preface")
@@ -368,11 +367,6 @@ async def test_an_envoy_cancelled_at_its_start_leaves_nothing(after_s: float, te
 def test_an_address_without_ip_or_port_is_refused(address: str) -> None:
     with pytest.raises(ValueError, match="is not ip:port"):
         envoy_config(GatewaySettings(endpoints=[address]))
-
-
-def _port(server: asyncio.Server) -> int:
-    port: int = server.sockets[0].getsockname()[1]
-    return port
 
 
 async def _connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -3,12 +3,13 @@
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from tests.probes.silence import silent_host
+from tests.raw_server import Handler, raw_server
 
 from extproc.errors import ConfigError
 from extproc.probes.client import (
@@ -26,8 +27,6 @@ from extproc.sim.server import SimServer
 from extproc.values.endpoint import Endpoint
 from extproc.values.model import ModelCard
 
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
 
 def settings(**values: object) -> ProbeSettings:
     return ProbeSettings.model_validate(values)
@@ -38,21 +37,16 @@ def at(address: str) -> Endpoint:
 
 
 @asynccontextmanager
-async def raw_server(handler: Handler) -> AsyncIterator[str]:
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await reader.readuntil(b"\r\n\r\n")
-            await handler(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
+async def engine(handler: Handler) -> AsyncIterator[str]:
+    """The address of an engine that answers each request by `handler`, and then hangs up."""
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    try:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await handler(reader, writer)
+        writer.close()
+
+    async with raw_server(serve) as port:
+        yield f"127.0.0.1:{port}"
 
 
 def answers(body: bytes, status: str = "200 OK", length: int | None = None) -> Handler:
@@ -111,7 +105,7 @@ async def test_the_models_and_adapters_of_an_engine() -> None:
     ],
 )  # fmt: skip
 async def test_what_is_no_list_of_models(handler: Handler, failure: Failure) -> None:
-    async with raw_server(handler) as address:
+    async with engine(handler) as address:
         with pytest.raises(ProbeError) as error:
             await ask(address, timeout_s=0.5)
     assert error.value.failure is failure
@@ -134,7 +128,7 @@ async def test_a_host_that_answers_nothing_at_all_is_a_connect_failure() -> None
 
 
 async def test_over_tls_a_slow_handshake_is_a_slow_answer_and_no_connect_failure() -> None:
-    async with raw_server(stays_silent) as address:
+    async with engine(stays_silent) as address:
         with pytest.raises(ProbeError) as error:
             await ask(address, timeout_s=0.6, scheme="https", insecureSkipVerify=True)
     assert error.value.failure is Failure.TIMEOUT
