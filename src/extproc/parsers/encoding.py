@@ -12,11 +12,12 @@ SLICE_BYTES = 1 << 16
 _WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
-def decode_content(body: bytes, encoding: str, *, max_bytes: int) -> bytes | Reject:
+def decode_content(body: bytes, encoding: str, *, max_bytes: int, is_whole: bool = True) -> bytes | Reject:
     """`body` with its content-encoding taken off: identity, gzip (also of several members) or deflate.
 
     "deflate" is read as zlib, and raw as some clients send it. No more than `max_bytes` + 1 bytes are ever produced,
-    so that a bomb costs no more than a large body. Source: RFC 9110 §8.4.1.
+    so that a bomb costs no more than a large body. Of a body that is not whole, what can be read of it so far.
+    Source: RFC 9110 §8.4.1.
     """
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
@@ -25,9 +26,9 @@ def decode_content(body: bytes, encoding: str, *, max_bytes: int) -> bytes | Rej
     if window_bits is None:
         return Reject(Reason.ENCODING_UNSUPPORTED, {"encoding": encoding[:80]})
     try:
-        content = _inflate(body, window_bits, max_bytes)
+        content = _inflate(body, window_bits, max_bytes, is_whole=is_whole)
         if content is None and encoding == "deflate":
-            content = _inflate(body, -zlib.MAX_WBITS, max_bytes)
+            content = _inflate(body, -zlib.MAX_WBITS, max_bytes, is_whole=is_whole)
     except _TooLargeError:
         return Reject(Reason.BODY_TOO_LARGE, {"limit": str(max_bytes)})
     return Reject(Reason.BODY_NOT_DECODABLE, {"format": encoding}) if content is None else content
@@ -37,8 +38,8 @@ class _TooLargeError(Exception):
     pass
 
 
-def _inflate(body: bytes, window_bits: int, max_bytes: int) -> bytes | None:
-    """The decompressed body, None when it is damaged or incomplete."""
+def _inflate(body: bytes, window_bits: int, max_bytes: int, *, is_whole: bool) -> bytes | None:
+    """The decompressed body, None when it is damaged, or incomplete where it should be whole."""
     content = bytearray()
     view, at = memoryview(body), 0
     for _ in range(MOST_MEMBERS):
@@ -46,7 +47,7 @@ def _inflate(body: bytes, window_bits: int, max_bytes: int) -> bytes | None:
         while not inflater.eof:
             piece = view[at : at + SLICE_BYTES]
             if not piece:
-                return None
+                return None if is_whole else bytes(content)
             at += len(piece)
             try:
                 content += inflater.decompress(piece, max_bytes + 1 - len(content))

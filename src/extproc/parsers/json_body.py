@@ -10,7 +10,6 @@ from extproc.values.refusal import Reason, Reject
 SECOND_LOOK_BYTES = 1 << 20
 """Up to this size, what the strict decoder refuses is read by `json`, at a far higher price in time and memory."""
 
-_REPLACEMENT = rb"\ufffd"
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
@@ -38,9 +37,14 @@ def model_of_json(content: bytes) -> str | Reject:
         if len(content) <= SECOND_LOOK_BYTES:
             return _read_as_engines_do(content)
     try:
-        return _read(_SURROGATE.sub(lambda _: _REPLACEMENT, content))
+        return _read(without_surrogates(content))
     except _UNREADABLE:
         return Reject(Reason.BODY_NOT_OBJECT)
+
+
+def without_surrogates(content: bytes) -> bytes:
+    """`content` with every escaped surrogate, paired or not, replaced by the escape of U+FFFD: as long as before."""
+    return _SURROGATE.sub(rb"\\ufffd", content)
 
 
 def _read(content: bytes) -> str | Reject:

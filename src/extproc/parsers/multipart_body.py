@@ -21,6 +21,7 @@ class _ModelField:
 
     def __init__(self) -> None:
         self.value: bytearray | None = None
+        self.is_value_whole = False
         self.is_whole = False
         self._parts = 0
         self._header_name = bytearray()
@@ -31,6 +32,7 @@ class _ModelField:
         return {
             "on_part_begin": self._begin_part,
             "on_part_data": self._take_data,
+            "on_part_end": self._end_part,
             "on_header_field": lambda data, start, end: self._header_name.extend(data[start:end]),
             "on_header_value": lambda data, start, end: self._header_value.extend(data[start:end]),
             "on_header_end": self._end_header,
@@ -49,6 +51,7 @@ class _ModelField:
             self._is_model = options.get(b"name") == b"model" and b"filename" not in options
             if self._is_model:
                 self.value = bytearray()
+                self.is_value_whole = False
         self._header_name.clear()
         self._header_value.clear()
 
@@ -56,14 +59,19 @@ class _ModelField:
         if self._is_model and self.value is not None:
             self.value += data[start:end]
 
+    def _end_part(self) -> None:
+        self.is_value_whole = True
+
     def _end(self) -> None:
         self.is_whole = True
 
 
-def model_of_multipart(content: bytes, content_type: str) -> str | Reject:
+def model_of_multipart(content: bytes, content_type: str, *, is_whole: bool = True) -> str | Reject:
     """The value of the form field `model`, possibly empty; the last one where it is given twice.
 
-    A body that breaks off before its closing boundary is refused: the engine would refuse it too.
+    A body that breaks off before its closing boundary is refused: the engine would refuse it too. Where only its
+    beginning is there (`is_whole` false) a field counts once the next boundary has ended it, else the answer is
+    `MODEL_BEYOND_BUFFER`.
     """
     _, options = parse_options_header(content_type.encode(errors="surrogateescape"))
     boundary = options.get(b"boundary")
@@ -77,7 +85,10 @@ def model_of_multipart(content: bytes, content_type: str) -> str | Reject:
     except FormParserError:
         return _UNREADABLE
     if not field.is_whole:
-        return _UNREADABLE
+        if is_whole:
+            return _UNREADABLE
+        if field.value is None or not field.is_value_whole:
+            return Reject(Reason.MODEL_BEYOND_BUFFER)
     if field.value is None:
         return Reject(Reason.MODEL_MISSING)
     try:

@@ -22,6 +22,10 @@ class Reason(enum.StrEnum):
     DECISION_TIMED_OUT = enum.auto()
     TOO_MUCH_HELD = enum.auto()
     MODE_UNSUPPORTED = enum.auto()
+    MODEL_BEYOND_BUFFER = enum.auto()
+    BODY_UNSEEN = enum.auto()
+    STREAMED_UNSUPPORTED = enum.auto()
+    HEADERS_UNSEEN = enum.auto()
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -76,6 +80,33 @@ REFUSALS: dict[Reason, Refusal] = {
         "unsupported_mode",
         "The gateway's ext_proc filter has processing_mode.request_body_mode {mode}, in which the model cannot be "
         "read; set it to FULL_DUPLEX_STREAMED.",
+    ),
+    Reason.MODEL_BEYOND_BUFFER: Refusal(
+        500,
+        "unsupported_mode",
+        "The gateway's ext_proc filter has processing_mode.request_body_mode BUFFERED_PARTIAL, which shows only the "
+        "beginning of this body, and that names no model. Set it to FULL_DUPLEX_STREAMED (or BUFFERED), or raise the "
+        "listener's per_connection_buffer_limit_bytes.",
+    ),
+    Reason.BODY_UNSEEN: Refusal(
+        500,
+        "unsupported_mode",
+        "The gateway's ext_proc filter has processing_mode.request_body_mode NONE, which does not show the body. "
+        "Set it to FULL_DUPLEX_STREAMED, or name the model in the header X-Gateway-Model-Name.",
+    ),
+    Reason.STREAMED_UNSUPPORTED: Refusal(
+        500,
+        "unsupported_mode",
+        "The gateway's ext_proc filter has processing_mode.request_body_mode STREAMED, which works only with "
+        "send_body_without_waiting_for_header_response: true, or with allow_mode_override: true in the filter and "
+        "envoy.allowModeOverride: true in the picker's config. Set one of these, or set the mode to "
+        "FULL_DUPLEX_STREAMED.",
+    ),
+    Reason.HEADERS_UNSEEN: Refusal(
+        500,
+        "unsupported_mode",
+        "The gateway's ext_proc filter does not show the request's headers; set processing_mode.request_header_mode "
+        "to SEND.",
     ),
 }
 

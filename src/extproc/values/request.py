@@ -1,5 +1,7 @@
 """What a client asks for, as far as picking an endpoint is concerned."""
 
+import enum
+import math
 from collections.abc import Mapping
 
 import msgspec
@@ -15,6 +17,17 @@ class RequestHead(msgspec.Struct, frozen=True):
     """Those that the codec reads (`protocol.codec.HEADERS_READ`); repeated ones are joined with a comma."""
     subset: tuple[str, ...] | None = None
     """`ip:port` of the endpoints that the data plane allows, None for all. Source: endpoint-picker protocol."""
+
+
+class BodyExtent(enum.Enum):
+    """How much of a request's body the gateway shows."""
+
+    WHOLE = enum.auto()
+    """All of it; none where the request has none."""
+    PARTIAL = enum.auto()
+    """Its beginning, as far as the gateway buffers: mode BUFFERED_PARTIAL, of a body above the limit."""
+    UNSEEN = enum.auto()
+    """Nothing, though the request has one: mode NONE."""
 
 
 class RouteToModel(msgspec.Struct, frozen=True, tag=True):
@@ -47,6 +60,8 @@ class InferenceRequest(msgspec.Struct, frozen=True):
     arrived_s: float
     """Monotonic seconds at which the request was whole."""
     subset: tuple[str, ...] | None = None
+    may_wait_s: float = math.inf
+    """How long the data plane will wait for the decision, from then on."""
 
     @property
     def model(self) -> str | None:

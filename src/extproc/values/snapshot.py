@@ -63,6 +63,10 @@ class Snapshot(msgspec.Struct, frozen=True):
     """The known models, sorted by id."""
     routable: tuple[Endpoint, ...] = ()
 
+    def endpoint_at(self, address: str) -> Endpoint | None:
+        """The endpoint with this `ip:port`, None where there is none. Looks at each."""
+        return next((state.endpoint for state in self.endpoints.values() if state.endpoint.address == address), None)
+
     @property
     def has_answer(self) -> bool:
         """True once a ready endpoint of the pool has answered."""

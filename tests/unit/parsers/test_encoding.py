@@ -4,6 +4,7 @@ import gzip
 import os
 import time
 import zlib
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -58,6 +59,50 @@ def test_takes_the_encoding_off(encoding: str, sent: bytes, content: bytes | Rej
     assert decode_content(sent, encoding, max_bytes=LIMIT) == content
 
 
+FIRST_MEMBER = gzip.compress(BODY[:9])
+TWO_MEMBERS = FIRST_MEMBER + gzip.compress(BODY[9:])
+
+
+@pytest.mark.parametrize(
+    ("encoding", "sent", "content"),
+    [
+        pytest.param("", BODY[:5], BODY[:5], id="no encoding"),
+        pytest.param("gzip", gzip.compress(BODY), BODY, id="all of it"),
+        pytest.param("gzip", gzip.compress(BODY)[:-1], BODY, id="gzip, cut in the check sum"),
+        pytest.param("gzip", gzip.compress(BODY)[:5], b"", id="gzip, cut in the header"),
+        pytest.param("gzip", b"", b"", id="gzip, nothing yet"),
+        pytest.param("gzip", TWO_MEMBERS[:-1], BODY, id="gzip, cut in the second member"),
+        pytest.param(
+            "gzip", TWO_MEMBERS[: len(FIRST_MEMBER) + 5], BODY[:9], id="gzip, cut in the second member's header"
+        ),
+        pytest.param("deflate", zlib.compress(BODY)[:-1], BODY, id="deflate"),
+        pytest.param("deflate", raw_deflate(BODY)[:-1], BODY, id="deflate without zlib's frame"),
+        pytest.param("gzip", gzip.compress(BODY + b"x")[:-8], TOO_LARGE, id="a byte too many"),
+        pytest.param("gzip", BODY[:5], damaged("gzip"), id="not compressed at all"),
+        pytest.param("gzip", gzip.compress(BODY)[:-1] + b"!", damaged("gzip"), id="a wrong check sum"),
+        pytest.param("gzip", gzip.compress(b"") * 1001, damaged("gzip"), id="too many members"),
+        pytest.param("br", BODY, Reject(Reason.ENCODING_UNSUPPORTED, {"encoding": "br"}), id="another encoding"),
+    ],
+)
+def test_takes_the_encoding_off_a_beginning(encoding: str, sent: bytes, content: bytes | Reject) -> None:
+    assert decode_content(sent, encoding, max_bytes=LIMIT, is_whole=False) == content
+
+
+@given(
+    body=st.binary(max_size=300).map(lambda data: data * 3),
+    compress=st.sampled_from([gzip.compress, zlib.compress, raw_deflate]),
+    data=st.data(),
+)
+def test_each_beginning_gives_a_beginning(body: bytes, compress: Callable[[bytes], bytes], data: st.DataObject) -> None:
+    sent = compress(body)
+    beginning = sent[: data.draw(st.integers(0, len(sent)))]
+    encoding = "gzip" if compress is gzip.compress else "deflate"
+    content = decode_content(beginning, encoding, max_bytes=1000, is_whole=False)
+    assert not isinstance(content, Reject)
+    assert body.startswith(content)
+    assert content == body or len(beginning) < len(sent)
+
+
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "gzip;q=1", "*"])
 def test_other_encodings_are_refused_by_name(encoding: str) -> None:
     assert decode_content(BODY, encoding, max_bytes=LIMIT) == Reject(
@@ -86,9 +131,13 @@ def test_a_body_of_many_empty_members_costs_no_more_than_its_bytes() -> None:
     assert time.process_time() - began_s < 0.2
 
 
-@given(body=st.binary(), encoding=st.sampled_from(["gzip", "deflate"]), limit=st.integers(1, 50))
-def test_any_bytes_give_content_within_the_limit_or_a_refusal(body: bytes, encoding: str, limit: int) -> None:
-    content = decode_content(body, encoding, max_bytes=limit)
+@given(
+    body=st.binary(), encoding=st.sampled_from(["gzip", "deflate"]), limit=st.integers(1, 50), is_whole=st.booleans()
+)
+def test_any_bytes_give_content_within_the_limit_or_a_refusal(
+    body: bytes, encoding: str, limit: int, is_whole: bool
+) -> None:
+    content = decode_content(body, encoding, max_bytes=limit, is_whole=is_whole)
     assert isinstance(content, Reject) or len(content) <= limit
 
 

@@ -14,6 +14,7 @@ MODEL = b'Content-Disposition: form-data; name="model"\r\n\r\n'
 FILE = b'Content-Disposition: form-data; name="file"; filename="a.wav"\r\nContent-Type: audio/wav\r\n\r\n'
 UNREADABLE = Reject(Reason.BODY_NOT_DECODABLE, {"format": "multipart/form-data"})
 MISSING = Reject(Reason.MODEL_MISSING)
+BEYOND = Reject(Reason.MODEL_BEYOND_BUFFER)
 
 
 def form(*parts: bytes, end: bytes = b"--bound--\r\n") -> bytes:
@@ -55,6 +56,32 @@ def test_model_of_multipart(content: bytes, model: str | Reject) -> None:
 
 
 @pytest.mark.parametrize(
+    ("content", "model"),
+    [
+        pytest.param(form(MODEL + b"phi"), "phi", id="all of it"),
+        pytest.param(form(FILE + b"x"), MISSING, id="all of it, without a model"),
+        pytest.param(form(MODEL + b"phi", end=b"--bound\r\n"), "phi", id="up to the next boundary"),
+        pytest.param(form(MODEL + b"phi", FILE + b"RIFF")[:-15], "phi", id="cut in the next part"),
+        pytest.param(form(MODEL, end=b"--bound\r\n"), "", id="empty"),
+        pytest.param(form(MODEL + b"gemma", MODEL + b"phi", end=b"--bound\r\n"), "phi", id="given twice: the last"),
+        pytest.param(form(MODEL + b"\xff", end=b"--bound\r\n"), Reject(Reason.MODEL_NOT_STRING), id="no UTF-8"),
+        pytest.param(form(MODEL + b"phi", end=b"--boun"), BEYOND, id="cut in the next boundary"),
+        pytest.param(form(MODEL + b"phi", end=b""), BEYOND, id="cut behind the value"),
+        pytest.param(form(MODEL + b"phi", end=b"")[:-3], BEYOND, id="cut in the value"),
+        pytest.param(form(MODEL + b"gemma", MODEL + b"phi", end=b""), BEYOND, id="given twice, the last one cut"),
+        pytest.param(form(FILE + b"x", end=b""), BEYOND, id="cut in a file before it"),
+        pytest.param(form(FILE + b"x", end=b"--bound\r\n"), BEYOND, id="cut behind a file before it"),
+        pytest.param(b"--bound\r\nContent-Dispo", BEYOND, id="cut in a header"),
+        pytest.param(b"", BEYOND, id="nothing"),
+        pytest.param(b'{"model":"phi', UNREADABLE, id="JSON"),
+        pytest.param(form(b"no header\r\n\r\nphi", end=b""), UNREADABLE, id="a header that is none"),
+    ],
+)
+def test_model_of_the_beginning_of_a_form(content: bytes, model: str | Reject) -> None:
+    assert model_of_multipart(content, TYPE, is_whole=False) == model
+
+
+@pytest.mark.parametrize(
     ("content_type", "model"),
     [
         pytest.param("multipart/form-data; boundary=bound", "phi", id="plain"),
@@ -93,3 +120,13 @@ def test_any_content_type_gives_a_name_or_a_refusal(parameters: str) -> None:
 def test_finds_the_name_whatever_the_file_holds(value: str, data: bytes) -> None:
     if b"--bound" not in value.encode() + data:
         assert model_of_multipart(form(FILE + data, MODEL + value.encode()), TYPE) == value
+
+
+@given(value=st.text(max_size=20), data=st.binary(max_size=40), cut=st.data())
+def test_once_a_field_has_ended_its_value_stays(value: str, data: bytes, cut: st.DataObject) -> None:
+    if b"--bound" in value.encode() + data:
+        return
+    content = form(FILE + data, MODEL + value.encode(), FILE + data)
+    ended = len(form(FILE + data, MODEL + value.encode(), end=b"--bound\r\n"))
+    end = cut.draw(st.integers(0, len(content)) | st.sampled_from([ended - 1, ended]))
+    assert model_of_multipart(content[:end], TYPE, is_whole=False) == (BEYOND if end < ended else value)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from extproc.parsers.request import parse_request
 from extproc.values.refusal import Reason, Reject
 from extproc.values.request import (
+    BodyExtent,
     DescribeModel,
     InferenceRequest,
     Intent,
@@ -29,9 +30,11 @@ def parse(
     body: bytes = b"",
     *,
     headers: dict[str, str] | None = None,
+    extent: BodyExtent = BodyExtent.WHOLE,
     max_body_bytes: int = 1000,
 ) -> Intent | Reject:
-    request = parse_request(RequestHead(method, path, headers or {}), body, max_body_bytes=max_body_bytes, now=0.0)
+    head = RequestHead(method, path, headers or {})
+    request = parse_request(head, body, extent=extent, max_body_bytes=max_body_bytes, now=0.0)
     return request if isinstance(request, Reject) else request.intent
 
 
@@ -104,6 +107,66 @@ def test_what_is_asked_for(method: str, body: bytes, headers: dict[str, str], in
     assert parse(method, body=body, headers=headers) == intent
 
 
+GZIPPED = {"content-encoding": "gzip"}
+NAMED = {"x-gateway-model-name": "gemma"}
+BEYOND = Reject(Reason.MODEL_BEYOND_BUFFER)
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "headers", "intent"),
+    [
+        pytest.param("POST", PHI[:-1] + b',"x":[', {}, RouteToModel("phi"), id="with the model"),
+        pytest.param("POST", PHI, {}, RouteToModel("phi"), id="that is all of it"),
+        pytest.param("POST", PHI[:-2], {}, BEYOND, id="with a part of the model"),
+        pytest.param("POST", b'{"x":[', NAMED, BEYOND, id="without the model, for all the header says"),
+        pytest.param("POST", b"", NAMED, BEYOND, id="of no byte"),
+        pytest.param("POST", b"{}", {}, Reject(Reason.MODEL_MISSING), id="that is all of it, without a model"),
+        pytest.param("POST", b'{"model":"",', {}, Reject(Reason.MODEL_EMPTY), id="with an empty model"),
+        pytest.param("POST", b'{"model":7,', {}, Reject(Reason.MODEL_NOT_STRING), id="with a model that is none"),
+        pytest.param("POST", b"model=phi", {}, Reject(Reason.BODY_NOT_OBJECT), id="of no JSON"),
+        pytest.param("POST", FORM[:-3], {"content-type": FORM_TYPE}, BEYOND, id="of a form, with a part of the model"),
+        pytest.param(
+            "POST",
+            FORM[:-4] + b"\r\n",
+            {"content-type": FORM_TYPE},
+            RouteToModel("phi"),
+            id="of a form, with the model",
+        ),
+        pytest.param("POST", gzip.compress(PHI)[:-1], GZIPPED, RouteToModel("phi"), id="compressed, with the model"),
+        pytest.param("POST", gzip.compress(PHI)[:12], GZIPPED, BEYOND, id="compressed, without it"),
+        pytest.param(
+            "POST",
+            PHI,
+            GZIPPED,
+            Reject(Reason.BODY_NOT_DECODABLE, {"format": "gzip"}),
+            id="that is not compressed as it says",
+        ),
+        pytest.param("GET", b'{"x":[', {}, RouteToAny(), id="of a method that has none"),
+        pytest.param("DELETE", PHI[:-1], {}, RouteToModel("phi"), id="of a method that has none, with the model"),
+    ],
+)
+def test_the_beginning_of_a_body(method: str, body: bytes, headers: dict[str, str], intent: Intent | Reject) -> None:
+    assert parse(method, body=body, headers=headers, extent=BodyExtent.PARTIAL) == intent
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "intent"),
+    [
+        pytest.param("POST", "/", NAMED, RouteToModel("gemma"), id="named by the header"),
+        pytest.param("POST", "/", {}, Reject(Reason.BODY_UNSEEN), id="not named"),
+        pytest.param("POST", "/", {"x-gateway-model-name": ""}, Reject(Reason.BODY_UNSEEN), id="an empty header"),
+        pytest.param("POST", "/", GZIPPED, Reject(Reason.BODY_UNSEEN), id="compressed"),
+        pytest.param("GET", "/", {}, RouteToAny(), id="of a method that has none"),
+        pytest.param("DELETE", "/", NAMED, RouteToModel("gemma"), id="of a method that has none, named"),
+        pytest.param("GET", "/v1/models", NAMED, ListModels(), id="of the model list"),
+        pytest.param("POST", "/v1/models", {}, Reject(Reason.BODY_UNSEEN), id="of the model list, another method"),
+    ],
+)
+def test_a_body_that_is_not_shown(method: str, path: str, headers: dict[str, str], intent: Intent | Reject) -> None:
+    assert parse(method, path, headers=headers, extent=BodyExtent.UNSEEN) == intent
+
+
+@pytest.mark.parametrize("extent", BodyExtent)
 @pytest.mark.parametrize(
     ("method", "path", "intent"),
     [
@@ -112,8 +175,9 @@ def test_what_is_asked_for(method: str, body: bytes, headers: dict[str, str], in
         ("POST", "/v1/models", RouteToModel("phi")),
     ],
 )
-def test_the_model_list_is_asked_for_by_path(method: str, path: str, intent: Intent) -> None:
-    assert parse(method, path, PHI) == intent
+def test_the_model_list_is_asked_for_by_path(method: str, path: str, intent: Intent, extent: BodyExtent) -> None:
+    body, headers = (b"", {"x-gateway-model-name": "phi"}) if extent is BodyExtent.UNSEEN else (PHI, {})
+    assert parse(method, path, body, headers=headers, extent=extent) == intent
 
 
 @pytest.mark.parametrize("subset", [None, (), ("10.0.0.1:8000",)])
@@ -137,8 +201,11 @@ def test_the_model_of_a_request(intent: Intent, model: str | None) -> None:
     body=st.binary(max_size=60) | st.just(PHI),
     encoding=st.sampled_from(["", "gzip", "deflate"]) | st.text(max_size=9),
     content_type=st.sampled_from(["", FORM_TYPE, "multipart/form-data; boundary=\udcff"]) | st.text(max_size=20),
+    extent=st.sampled_from(BodyExtent),
 )
-def test_no_request_raises(method: str, path: str, body: bytes, encoding: str, content_type: str) -> None:
+def test_no_request_raises(
+    method: str, path: str, body: bytes, encoding: str, content_type: str, extent: BodyExtent
+) -> None:
     headers = {"content-encoding": encoding, "content-type": content_type}
-    request = parse_request(RequestHead(method, path, headers), body, max_body_bytes=1000, now=0.0)
+    request = parse_request(RequestHead(method, path, headers), body, extent=extent, max_body_bytes=1000, now=0.0)
     assert isinstance(request, InferenceRequest | Reject)

@@ -36,6 +36,10 @@ TYPES = {429: "overloaded_error", 500: "server_error", 503: "server_error"}
         (Reason.DECISION_TIMED_OUT, 503, "decision_timeout", None, 1),
         (Reason.TOO_MUCH_HELD, 429, "overloaded", None, 1),
         (Reason.MODE_UNSUPPORTED, 500, "unsupported_mode", None, None),
+        (Reason.MODEL_BEYOND_BUFFER, 500, "unsupported_mode", None, None),
+        (Reason.BODY_UNSEEN, 500, "unsupported_mode", None, None),
+        (Reason.STREAMED_UNSUPPORTED, 500, "unsupported_mode", None, None),
+        (Reason.HEADERS_UNSEEN, 500, "unsupported_mode", None, None),
     ],
 )
 def test_each_reason_is_told_as_the_contract_says(
@@ -64,6 +68,29 @@ def test_details_are_named_in_the_table_and_filled_in() -> None:
         assert named <= DETAILS.keys(), reason
         message = Reject(reason, {name: f"<{name}>" for name in named}).message
         assert all(f"<{name}>" in message for name in named), reason
+
+
+@pytest.mark.parametrize(
+    ("reason", "settings"),
+    [
+        (Reason.MODE_UNSUPPORTED, ["FULL_DUPLEX_STREAMED"]),
+        (Reason.MODEL_BEYOND_BUFFER, ["FULL_DUPLEX_STREAMED", "BUFFERED)", "per_connection_buffer_limit_bytes"]),
+        (Reason.BODY_UNSEEN, ["FULL_DUPLEX_STREAMED", "X-Gateway-Model-Name"]),
+        (
+            Reason.STREAMED_UNSUPPORTED,
+            [
+                "FULL_DUPLEX_STREAMED",
+                "send_body_without_waiting_for_header_response: true",
+                "allow_mode_override: true",
+                "envoy.allowModeOverride: true",
+            ],
+        ),
+    ],
+)
+def test_a_mode_is_refused_with_the_settings_that_help(reason: Reason, settings: list[str]) -> None:
+    message = Reject(reason, DETAILS).message
+    assert "processing_mode.request_body_mode" in message
+    assert [setting for setting in settings if setting not in message] == []
 
 
 @pytest.mark.parametrize(
