@@ -22,6 +22,7 @@ from extproc.parsers.request import parse_request
 from extproc.protocol.codec import decode, encode
 from extproc.protocol.commands import Decide, Replace
 from extproc.protocol.events import RequestBody, RequestHeaders
+from extproc.protocol.plan import Policy
 from extproc.protocol.stream import Stream
 from extproc.registry.changes import ModelsListed, PoolListed
 from extproc.registry.store import Store
@@ -90,6 +91,7 @@ class _Parts:
         assert isinstance(body, RequestBody)
         self._headers_event, self._body_event = headers, body
         self._budget = HeldBytes(MAX_BODY_BYTES)
+        self._policy = Policy(MAX_BODY_BYTES)
         self._recent = RecentRoutes()
         profile = build_profile(dict.fromkeys(SCORERS, 1.0), "max-score", recent=self._recent)
         self._director = Director(profile=profile, policy=DirectorPolicy())
@@ -117,7 +119,7 @@ class _Parts:
         decode(self._body_message)
 
     def run_stream(self) -> None:
-        stream = Stream(max_body_bytes=MAX_BODY_BYTES, budget=self._budget)
+        stream = Stream(policy=self._policy, budget=self._budget, is_direct=True)
         stream.receive(self._headers_event)
         if not isinstance(stream.receive(self._body_event), Decide):
             raise BenchError("the stream asked for no decision")

@@ -2,28 +2,33 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 from grpc_reflection.v1alpha import reflection
 
 from extproc import __version__
 from extproc.admission.held import HeldBytes
+from extproc.admission.inflight import InFlight
 from extproc.admission.recent import RecentRoutes
 from extproc.director.decide import Director, DirectorPolicy
 from extproc.errors import ConfigError, Problem
 from extproc.probes.client import ModelsClient, find_problems
 from extproc.probes.models import ModelProber
 from extproc.protocol.codec import SERVICE_NAME
+from extproc.protocol.events import BodyMode
+from extproc.protocol.plan import Policy
 from extproc.registry.store import Store
 from extproc.scheduling.catalogue import build_profile
 from extproc.servers import health
-from extproc.servers.ext_proc import ExtProcService, StreamLimits
+from extproc.servers.ext_proc import ExtProcService, ServiceSettings
 from extproc.servers.health import Health
 from extproc.servers.listen import build_grpc_server, open_port
 from extproc.servers.metrics_http import MetricsServer
+from extproc.servers.tls import Certificate, load_certificate
 from extproc.settings.schema import Settings
 from extproc.sources.static import EndpointsFile
 from extproc.telemetry.logs import Log, join_names, log_changes
@@ -31,7 +36,7 @@ from extproc.telemetry.metrics import Metrics
 from extproc.values.snapshot import Snapshot
 
 QUIET_S = 1.0
-"""A stopping server that saw no new stream for this long is no longer being sent any."""
+"""A stopping server that saw no new stream for this long after its delay is no longer being sent any."""
 
 LAST_ANSWER_S = 0.5
 """Time for the last answer to be sent once its request is decided."""
@@ -42,12 +47,22 @@ _log = Log("app")
 class App:
     """A server: start, main loop, shutdown. Build it with `build`."""
 
-    def __init__(self, settings: Settings, source: EndpointsFile, *, clock: Callable[[], float], rng: Random) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        source: EndpointsFile,
+        certificate: Certificate | None,
+        *,
+        clock: Callable[[], float],
+        rng: Random,
+    ) -> None:
         self._settings = settings
         self._source = source
+        self._certificate = certificate
         self._clock = clock
         self._store = Store(source.pool, now=clock())
-        self._metrics = Metrics(knowledge=self._store, clock=clock, version=__version__)
+        in_flight = InFlight()
+        self._metrics = Metrics(knowledge=self._store, in_flight=in_flight, clock=clock, version=__version__)
         self._client = ModelsClient(settings.probes)
         self._prober = ModelProber(
             store=self._store,
@@ -71,9 +86,22 @@ class App:
             store=self._store,
             budget=HeldBytes(settings.requests.max_held_bytes),
             routes=recent,
+            in_flight=in_flight,
             request_round=self._prober.request_round,
             metrics=self._metrics,
-            limits=StreamLimits(settings.requests.max_body_bytes, settings.envoy.decision_timeout_s),
+            policy=Policy(
+                max_body_bytes=settings.requests.max_body_bytes,
+                request_body=BodyMode[settings.envoy.request_body_mode],
+                response_body=BodyMode[settings.envoy.response_body_mode],
+                response_phase=settings.envoy.response_phase,
+                body_answer=settings.envoy.request_body_answer,
+                allows_mode_override=settings.envoy.allow_mode_override,
+            ),
+            settings=ServiceSettings(
+                decision_timeout_s=settings.envoy.decision_timeout_s,
+                message_timeout_s=settings.envoy.message_timeout_s,
+                reads_usage=settings.envoy.read_usage,
+            ),
             clock=clock,
             rng=rng,
         )
@@ -100,13 +128,18 @@ class App:
 
         Errors: PortInUseError before anything is served.
         """
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
+        with _signals_call(self.stop):
+            await self._serve()
+
+    async def _serve(self) -> None:
         server = self._settings.server
         # One chunk in full duplex can be as large as the gateway's buffer: what is over our limit gets a 413 from us,
         # not a broken stream from gRPC, up to twice the limit.
-        grpc_server = build_grpc_server(max_receive_bytes=2 * self._settings.requests.max_body_bytes + (1 << 20))
+        grpc_server = build_grpc_server(
+            max_receive_bytes=2 * self._settings.requests.max_body_bytes + (1 << 20),
+            max_age_s=server.max_connection_age_s,
+            max_age_grace_s=server.max_connection_age_grace_s,
+        )
         health_server = build_grpc_server()
         await self._health.start()
         self._ext_proc.add_to(grpc_server)
@@ -116,9 +149,17 @@ class App:
         reflection.enable_server_reflection((SERVICE_NAME, *names), grpc_server)
         reflection.enable_server_reflection(names, health_server)
         address = server.listen_address
+        certificate = self._certificate
         try:
             ports = {
-                "grpc": open_port(grpc_server, address, server.grpc_port, purpose="ext_proc", setting="grpc-port"),
+                "grpc": open_port(
+                    grpc_server,
+                    address,
+                    server.grpc_port,
+                    purpose="ext_proc",
+                    setting="grpc-port",
+                    credentials=certificate and certificate.build_credentials(),
+                ),
                 "health": open_port(
                     health_server, address, server.grpc_health_port, purpose="health", setting="grpc-health-port"
                 ),
@@ -127,18 +168,25 @@ class App:
             await grpc_server.start()
             await health_server.start()
             async with self._client, asyncio.TaskGroup() as tasks:
+                coroutines = {
+                    "probes": self._prober.run(),
+                    "source": self._source.run(self._report, self._say_connected),
+                }
+                if certificate is not None and server.cert_path and server.enable_cert_reload:
+                    coroutines["certificate"] = certificate.run()
                 eternal = [
                     tasks.create_task(_never_return(coroutine, name), name=name)
-                    for name, coroutine in (
-                        ("probes", self._prober.run()),
-                        ("source", self._source.run(self._report, self._say_connected)),
-                    )
+                    for name, coroutine in coroutines.items()
                 ]
                 ready = tasks.create_task(self._become_ready(), name="readiness")
-                _log.info("serving", version=__version__, pool=self._source.pool, address=address, **ports)
+                tls = certificate.origin if certificate is not None else "off"
+                _log.info("serving", version=__version__, pool=self._source.pool, address=address, **ports, tls=tls)
                 await self._stop.wait()
+                was_ready = ready.done()
                 ready.cancel()
-                await self._leave()
+                if was_ready:
+                    await self._leave()
+                self._ext_proc.dismiss_resting()
                 await self._drain(grpc_server)
                 for task in eternal:
                     task.cancel()
@@ -158,7 +206,8 @@ class App:
     async def _leave(self) -> None:
         """Says that requests should go elsewhere, and serves those that still come.
 
-        Data planes learn late: a server that refuses at once fails what they send meanwhile.
+        Data planes learn late: a server that refuses at once fails what they send meanwhile. One that still gets
+        streams after the delay goes on until a second passed without a new one, at most for the delay again.
         """
         await self._health.set_ready(False)
         delay_s = self._settings.server.drain_delay_s
@@ -166,8 +215,8 @@ class App:
         asked_at_s = self._clock()
         while not self._stop_now.is_set():
             now = self._clock()
-            quiet_since_s = max(asked_at_s, self._ext_proc.last_stream_at_s)
-            remaining_s = min(asked_at_s + delay_s, quiet_since_s + QUIET_S) - now
+            quiet_at_s = max(asked_at_s + delay_s, self._ext_proc.last_stream_at_s + QUIET_S)
+            remaining_s = min(quiet_at_s, asked_at_s + 2 * delay_s) - now
             if remaining_s <= 0:
                 return
             try:
@@ -204,6 +253,23 @@ class App:
         self._metrics.say_source_connected(self._source.name, is_connected)
 
 
+@contextmanager
+def _signals_call(stop: Callable[[], None]) -> Iterator[None]:
+    """Within it SIGTERM and SIGINT call `stop` on the event loop; then they do again what they did before.
+
+    The loop's own handlers would leave the system's default behind them, by which a last signal kills a process that
+    has stopped in peace and is about to exit.
+    """
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
 async def _never_return(coroutine: Coroutine[Any, Any, None], name: str) -> None:
     await coroutine
     raise RuntimeError(f"the task {name!r} ended")
@@ -211,29 +277,37 @@ async def _never_return(coroutine: Coroutine[Any, Any, None], name: str) -> None
 
 def missing_for_start(settings: Settings) -> list[Problem]:
     """What a server must still be told before it can start."""
-    problems = []
-    if settings.server.secure_serving:
-        problems.append(
-            Problem("--secure-serving", "TLS is not part of this version: start with --secure-serving=false")
-        )
     if not settings.source.endpoints_file:
-        problems.append(Problem("--endpoints-file", "is required: it says where the pool's endpoints are"))
-    return problems
+        return [Problem("--endpoints-file", "is required: it says where the pool's endpoints are")]
+    return []
 
 
-def read_inputs(settings: Settings) -> tuple[EndpointsFile | None, list[Problem]]:
-    """The source, None where none is named, and everything wrong with the files that the settings name."""
+class Inputs(NamedTuple):
+    """What is in the files that the settings name, and everything wrong with them."""
+
+    source: EndpointsFile | None
+    """None where no endpoints file is named, or it is wrong."""
+    certificate: Certificate | None
+    """None for plaintext, or where it is wrong."""
+    problems: list[Problem]
+
+
+def read_inputs(settings: Settings) -> Inputs:
+    """Reads the files that the settings name."""
     problems = find_problems(settings.probes)
-    file = settings.source.endpoints_file
-    if not file:
-        return None, problems
+    source, certificate = None, None
     try:
-        return EndpointsFile(file), problems
+        certificate = load_certificate(settings.server)
     except ConfigError as exc:
-        for problem in exc.problems:
-            where = file if problem.where == file else f"{file}: {problem.where}"
-            problems.append(Problem(where, problem.what))
-        return None, problems
+        problems.extend(exc.problems)
+    if file := settings.source.endpoints_file:
+        try:
+            source = EndpointsFile(file)
+        except ConfigError as exc:
+            for problem in exc.problems:
+                where = file if problem.where == file else f"{file}: {problem.where}"
+                problems.append(Problem(where, problem.what))
+    return Inputs(source, certificate, problems)
 
 
 def build(settings: Settings, *, clock: Callable[[], float], rng: Random) -> App:
@@ -241,8 +315,8 @@ def build(settings: Settings, *, clock: Callable[[], float], rng: Random) -> App
 
     Errors: ConfigError with every problem that would keep it from serving as asked.
     """
-    source, problems = read_inputs(settings)
+    source, certificate, problems = read_inputs(settings)
     problems = [*missing_for_start(settings), *problems]
     if problems or source is None:
         raise ConfigError("settings", problems)
-    return App(settings, source, clock=clock, rng=rng)
+    return App(settings, source, certificate, clock=clock, rng=rng)

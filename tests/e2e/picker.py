@@ -1,4 +1,4 @@
-"""The picker as a process of its own, as its users run it."""
+"""The picker as a process of its own, as its users run it; in plaintext unless `--secure-serving=true` is given."""
 
 import asyncio
 import re
@@ -43,6 +43,7 @@ class Picker:
         self._process: asyncio.subprocess.Process | None = None
         self._ports: dict[str, int] = {}
         self._log: list[str] = []
+        self._has_logged = asyncio.Condition()
         self._reader: asyncio.Task[None] | None = None
         self.set_endpoints(endpoints)
 
@@ -106,6 +107,8 @@ class Picker:
         assert process.stderr is not None
         async for line in process.stderr:
             self._log.append(line.decode())
+            async with self._has_logged:
+                self._has_logged.notify_all()
             if match := PORTS.search(self._log[-1]):
                 self._ports = {name: int(port) for name, port in match.groupdict().items()}
                 is_serving.set()
@@ -152,6 +155,11 @@ class Picker:
     def log_text(self) -> str:
         """What it logged so far."""
         return "".join(self._log)
+
+    async def wait_for_log(self, text: str, *, count: int = 1) -> None:
+        """Returns once `text` stands so often in the log."""
+        async with asyncio.timeout(START_TIMEOUT_S), self._has_logged:
+            await self._has_logged.wait_for(lambda: self.log_text().count(text) >= count)
 
     async def metric(self, name: str, **labels: str) -> float:
         """The sum of the samples of a metric whose labels include `labels`."""

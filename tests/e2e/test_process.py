@@ -53,9 +53,9 @@ async def test_everything_wrong_is_told_at_once_before_a_port_opens(tmp_path: Pa
         "requests.hold: a duration needs",
     ):
         assert part in output
-    code, output = await run("serve", f"--endpoints-file={tmp_path / 'pool.yaml'}")
+    code, output = await run("serve", f"--endpoints-file={tmp_path / 'pool.yaml'}", f"--cert-path={tmp_path}")
     assert code == 2
-    assert "--secure-serving: TLS is not part of this version" in output
+    assert f"{tmp_path}/tls.crt: cannot be read: No such file or directory" in output
     assert "pools[0].endpoints[0].address: 'nowhere' is not ip:port" in output
     assert "Traceback" not in output
 

@@ -7,15 +7,23 @@ and is told of two moments, the end of the headers and the end of the body. The 
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
+
+from tests.e2e.changes import Changes
+
+# Off, after zero seconds: closing then sends RST and drops what is not sent.
+_LINGER_NOT = struct.pack("ii", 1, 0)
 
 
 class Upstream:
     """An HTTP/1.1 server on a port of its own; a subclass says when it answers and what.
 
     `GET /v1/models` it answers itself, with its one model `llama`, so that a picker finds it fit to be picked.
-    `address` is `ip:port` from `start()` on. `served` counts finished answers, `received_bytes` the bodies' bytes.
+    `address` is `ip:port` from `start()` on. `served` counts finished answers, `received_bytes` the bodies' bytes;
+    `changes.until(lambda: …)` waits for them.
     """
 
     def __init__(self) -> None:
@@ -24,6 +32,7 @@ class Upstream:
         self.received_bytes = 0
         self._server: asyncio.Server | None = None
         self.exchanges: set[Exchange] = set()
+        self.changes = Changes()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.address} served={self.served}>"
@@ -34,9 +43,18 @@ class Upstream:
     def on_body_end(self, exchange: Exchange) -> None:
         """The request's body is whole; `on_headers` came before."""
 
+    def on_gone(self, exchange: Exchange) -> None:
+        """The connection is lost, whoever ended it."""
+
+    def make_exchange(self) -> Exchange:
+        """The protocol of a new connection."""
+        return Exchange(self)
+
     async def start(self) -> None:
         """Listen on a free port of 127.0.0.1."""
-        self._server = await asyncio.get_running_loop().create_server(lambda: Exchange(self), "127.0.0.1", 0)
+        # A burst of connections past the backlog waits a second for its next try: Envoy's connect timeout.
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self.make_exchange, "127.0.0.1", 0, backlog=4096)
         host, port = self._server.sockets[0].getsockname()
         self.address = f"{host}:{port}"
 
@@ -143,6 +161,96 @@ class StreamingUpstream(Upstream):
         self.served += 1
 
 
+class HeldUpstream(Upstream):
+    """Answers that stay open until `release()`: what an engine counts as running, at each moment.
+
+    An answer opens when the request is whole, with the head and the first piece of the body, or with `sends_head=False`
+    with nothing at all. It closes when it is released, and when the client is gone, which counts as `abandoned`.
+    `open_answers` is how many are open now, `most_open` how many were at once.
+    """
+
+    def __init__(self, *, sends_head: bool = True) -> None:
+        super().__init__()
+        self.body = b"first, last."
+        self.abandoned = 0
+        self.most_open = 0
+        self._sends_head = sends_head
+        self._open: dict[Exchange, None] = {}
+
+    def __repr__(self) -> str:
+        return f"<HeldUpstream {self.address} open_answers={self.open_answers} served={self.served}>"
+
+    @property
+    def open_answers(self) -> int:
+        return len(self._open)
+
+    def release(self, count: int | None = None) -> None:
+        """End this many open answers, the oldest first; by default all of them."""
+        for exchange in list(self._open)[:count]:
+            del self._open[exchange]
+            if not self._sends_head:
+                self._send_head(exchange)
+            exchange.send(self.body[6:])
+            self.served += 1
+        self.changes.notify()
+
+    def on_body_end(self, exchange: Exchange) -> None:
+        self._open[exchange] = None
+        self.most_open = max(self.most_open, len(self._open))
+        if self._sends_head:
+            self._send_head(exchange)
+
+    def on_gone(self, exchange: Exchange) -> None:
+        if exchange in self._open:
+            del self._open[exchange]
+            self.abandoned += 1
+
+    def _send_head(self, exchange: Exchange) -> None:
+        fields = ("content-type: text/plain", f"content-length: {len(self.body)}")
+        exchange.send(self.head("200 OK", *fields) + self.body[:6])
+
+
+class ResettingUpstream(Upstream):
+    """Resets (RST) the connection: once the request is whole, or after the answer's head and a part of its body.
+
+    Amid the response it waits for `reset_all()`, so that the client has what was sent before: a reset overtakes it.
+    `resets` counts them; `half_answered` how many wait.
+    """
+
+    def __init__(self, stage: Literal["before the response", "amid the response"]) -> None:
+        super().__init__()
+        self.body = b"x" * 1_000
+        self.resets = 0
+        self._stage = stage
+        self._half_answered: list[Exchange] = []
+
+    @property
+    def half_answered(self) -> int:
+        return len(self._half_answered)
+
+    def reset_all(self) -> None:
+        """Reset every connection with a half answer on it."""
+        for exchange in self._half_answered:
+            self._reset(exchange)
+        self._half_answered.clear()
+
+    def on_body_end(self, exchange: Exchange) -> None:
+        if self._stage == "before the response":
+            self._reset(exchange)
+            return
+        fields = ("content-type: text/plain", f"content-length: {len(self.body)}")
+        exchange.send(self.head("200 OK", *fields) + self.body[:500])
+        self._half_answered.append(exchange)
+
+    def on_gone(self, exchange: Exchange) -> None:
+        if exchange in self._half_answered:
+            self._half_answered.remove(exchange)
+
+    def _reset(self, exchange: Exchange) -> None:
+        exchange.reset()
+        self.resets += 1
+
+
 class Exchange(asyncio.Protocol):
     """One connection: finds the requests in the bytes and hands the two moments of each to its upstream.
 
@@ -160,6 +268,7 @@ class Exchange(asyncio.Protocol):
     def send(self, data: bytes) -> None:
         if self._transport is not None and not self.is_gone:
             self._transport.write(data)
+            self._upstream.changes.notify()
 
     def end_sending(self) -> None:
         """FIN after what was sent; what the client still sends is read and dropped."""
@@ -170,6 +279,13 @@ class Exchange(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def reset(self) -> None:
+        """RST, with the response's bytes that are still unsent lost."""
+        if self._transport is not None:
+            connection = self._transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+            self._transport.abort()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
@@ -178,11 +294,14 @@ class Exchange(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_gone = True
         self._upstream.exchanges.discard(self)
+        self._upstream.on_gone(self)
+        self._upstream.changes.notify()
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         while self._step():
             pass
+        self._upstream.changes.notify()
 
     # Each step takes what it can from the buffer and tells whether the next may be tried.
 

@@ -31,11 +31,12 @@ async def test_nothing_is_kept_of_an_endpoint_that_is_gone(tmp_path: Path) -> No
 
 
 def test_everything_that_keeps_it_from_starting_is_told_at_once() -> None:
-    settings = load_settings(text="probes: {bearerTokenFile: /nowhere}", flag_values={})
+    settings = load_settings(text="{probes: {bearerTokenFile: /nowhere}, server: {certPath: /no}}", flag_values={})
     with pytest.raises(ConfigError) as error:
         build(settings, clock=time.monotonic, rng=Random(1))
     assert [problem.where for problem in error.value.problems] == [
-        "--secure-serving",
         "--endpoints-file",
         "probes.bearerTokenFile",
+        "/no/tls.crt",
+        "/no/tls.key",
     ]

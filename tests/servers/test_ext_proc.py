@@ -3,30 +3,37 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
 
 import grpc
 import pytest
+from envoy_data_plane.envoy.config.core.v3 import HeaderMap, HeaderValue, Metadata
+from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import ProcessingModeBodySendMode as Mode
 from envoy_data_plane.envoy.service.ext_proc.v3 import (
     CommonResponseResponseStatus,
     HttpBody,
+    HttpHeaders,
     HttpTrailers,
     ProcessingRequest,
     ProcessingResponse,
 )
+from envoy_data_plane.google.protobuf import ListValue, Struct, Value
 
 from extproc.admission.held import HeldBytes
+from extproc.admission.inflight import InFlight
 from extproc.admission.recent import RecentRoutes
-from extproc.cli.probe import METHOD, build_requests, read_verdict
+from extproc.cli.probe import DIRECT_ENVOY, METHOD, build_requests, read_verdict
 from extproc.director.decide import Director, DirectorPolicy
+from extproc.protocol.plan import Policy
 from extproc.registry.changes import ModelsListed, PoolListed, RoundCompleted
 from extproc.registry.store import Store
 from extproc.scheduling.catalogue import build_profile
-from extproc.servers.ext_proc import ExtProcService, StreamLimits
+from extproc.servers.ext_proc import ExtProcService, ServiceSettings
 from extproc.servers.listen import build_grpc_server, open_port
+from extproc.telemetry.logs import configure_logs
 from extproc.telemetry.metrics import Metrics
 from extproc.values.endpoint import Endpoint
 from extproc.values.model import ModelCard
@@ -40,21 +47,35 @@ PATH = "/v1/completions"
 class Site:
     """A service on a real port, with a store that the test feeds."""
 
-    def __init__(self, *, hold_s: float = 5.0, timeout_s: float = 5.0, max_body_bytes: int = 1 << 20) -> None:
+    def __init__(
+        self,
+        *,
+        hold_s: float = 5.0,
+        timeout_s: float = 5.0,
+        message_timeout_s: float = 10.0,
+        max_body_bytes: int = 1 << 20,
+        reads_usage: bool = False,
+        **policy: Any,
+    ) -> None:
         self.store = Store(Pool("test"))
         self.budget = HeldBytes(1 << 22)
         self.recent = RecentRoutes()
         self.rounds = 0
-        self.metrics = Metrics(knowledge=self.store, clock=time.monotonic, version="test")
+        self.in_flight = InFlight()
+        self.metrics = Metrics(knowledge=self.store, in_flight=self.in_flight, clock=time.monotonic, version="test")
         profile = build_profile({"recent-routes": 1.0}, "max-score", recent=self.recent)
         self.service = ExtProcService(
             director=Director(profile=profile, policy=DirectorPolicy(hold_s=hold_s)),
             store=self.store,
             budget=self.budget,
             routes=self.recent,
+            in_flight=self.in_flight,
             request_round=self._count_round,
             metrics=self.metrics,
-            limits=StreamLimits(max_body_bytes, timeout_s),
+            policy=Policy(max_body_bytes=max_body_bytes, **policy),
+            settings=ServiceSettings(
+                decision_timeout_s=timeout_s, message_timeout_s=message_timeout_s, reads_usage=reads_usage
+            ),
             clock=time.monotonic,
             rng=Random(1),
         )
@@ -63,14 +84,15 @@ class Site:
     def _count_round(self) -> None:
         self.rounds += 1
 
-    def list_models(self, *models: str) -> None:
+    def list_models(self, *models: str, endpoints: tuple[Endpoint, ...] = (PHI,)) -> None:
         now = time.monotonic()
-        self.store.apply(PoolListed((PHI,)), now=now)
-        self.store.apply(ModelsListed(PHI.id, now, tuple(ModelCard(model) for model in models)), now=now)
+        self.store.apply(PoolListed(endpoints), now=now)
+        for endpoint in endpoints:
+            self.store.apply(ModelsListed(endpoint.id, now, tuple(ModelCard(model) for model in models)), now=now)
 
-    def call(self) -> Any:
+    def call(self, metadata: tuple[tuple[str, str], ...] = DIRECT_ENVOY) -> Any:
         assert self._channel is not None
-        return self._channel.stream_stream(METHOD)()
+        return self._channel.stream_stream(METHOD)(metadata=metadata)
 
     async def send(self, *messages: bytes) -> Any:
         """A call on which `messages` were sent and that stays open on this side."""
@@ -184,13 +206,239 @@ async def test_an_unknown_message_is_passed_over(site: Site) -> None:
 
 
 async def test_a_mode_that_cannot_work_is_refused_by_name(site: Site) -> None:
+    verdict = read_verdict(bytes(await answer(await site.send(headers(Mode.STREAMED)))))
+    assert verdict.status == 500
+    assert "send_body_without_waiting_for_header_response" in verdict.body
+    assert "allow_mode_override" in verdict.body
+
+
+def headers(request: Mode, response: Mode = Mode.NONE) -> bytes:
+    """The first message of a POST, in other modes."""
     first = ProcessingRequest.parse(post(BODY)[0])
     assert first.protocol_config is not None
-    first.protocol_config.request_body_mode = type(first.protocol_config.request_body_mode)(2)
-    verdict = read_verdict(bytes(await answer(await site.send(bytes(first)))))
-    assert verdict.status == 500
-    assert "BUFFERED" in verdict.body
-    assert "FULL_DUPLEX_STREAMED" in verdict.body
+    first.protocol_config.request_body_mode = request
+    first.protocol_config.response_body_mode = response
+    return bytes(first)
+
+
+RESPONSE_HEADERS = ProcessingRequest(
+    response_headers=HttpHeaders(headers=HeaderMap(headers=[HeaderValue(key=":status", raw_value=b"200")]))
+)
+
+
+async def read(call: Any) -> ProcessingResponse:
+    """The next answer on a stream that stays open."""
+    data = await call.read()
+    assert data is not grpc.aio.EOF, await call.details()
+    return ProcessingResponse.parse(data)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+async def ended(call: Any) -> None:
+    """The stream ends with OK; what it still says, routes and changes nothing."""
+    while (data := await call.read()) is not grpc.aio.EOF:
+        assert data == b""
+    assert await call.code() is grpc.StatusCode.OK
+
+
+async def test_a_buffered_body_is_asked_for_and_its_answer_is_the_last(site: Site) -> None:
+    call = await site.send(headers(Mode.BUFFERED))
+    first = await read(call)
+    assert first.request_headers is not None
+    assert first.dynamic_metadata is None
+    await call.write(bytes(ProcessingRequest(request_body=HttpBody(body=BODY))))
+    response = await answer(call)
+    assert response.request_body is not None
+    assert response.request_body.response is not None
+    assert response.request_body.response.header_mutation is not None
+    [option] = response.request_body.response.header_mutation.set_headers
+    assert option.header is not None
+    assert option.header.raw_value == PHI.address.encode()
+    assert site.outcomes("routed", "phi") == 1
+
+
+async def test_a_tracked_request_is_in_flight_to_the_end_of_its_stream() -> None:
+    async with Site(response_phase="track").serve() as site:
+        site.list_models("phi")
+        call = await site.send(*post(BODY))
+        assert read_verdict(bytes(await read(call))).destination == PHI.address
+        await until(lambda: site.in_flight.count(PHI.id) == 1)
+        assert site.outcomes("routed", "phi") == 1, "counted when answered, not when its response ends"
+        await until(lambda: site.budget.held_bytes == 0)
+        await call.write(bytes(RESPONSE_HEADERS))
+        assert (await read(call)).response_headers is not None
+        assert site.in_flight.count(PHI.id) == 1
+        assert site.count("extproc_responses_total", pool="default/test", model="phi", status="200") == 1
+        await call.done_writing()
+        await ended(call)
+        await site.idle()
+        assert site.in_flight.total == 0
+        assert site.outcomes("routed", "phi") == 1
+
+
+async def test_a_tracked_request_whose_client_goes_away_is_no_longer_in_flight() -> None:
+    async with Site(response_phase="track").serve() as site:
+        site.list_models("phi")
+        for messages in ([], [bytes(RESPONSE_HEADERS)]):
+            call = await site.send(*post(BODY), *messages)
+            for _ in range(1 + len(messages)):
+                await read(call)
+            call.cancel()
+            await site.idle()
+            assert site.in_flight.total == 0
+
+
+async def test_a_retry_moves_the_request_to_who_really_serves() -> None:
+    other = Endpoint("phi-1", "phi-1", "10.0.0.2:8000")
+    async with Site(response_phase="track").serve() as site:
+        site.list_models("phi", endpoints=(PHI, other))
+        call = await site.send(*post(BODY))
+        picked = read_verdict(bytes(await read(call))).destination
+        picked_id, served = (PHI.id, other) if picked == PHI.address else (other.id, PHI)
+        message = ProcessingRequest.parse(bytes(RESPONSE_HEADERS))
+        message.attributes = {
+            "envoy.filters.http.ext_proc": Struct(fields={"upstream.address": Value(string_value=served.address)})
+        }
+        await call.write(bytes(message))
+        await read(call)
+        await until(lambda: site.in_flight.count(served.id) == 1)
+        assert site.in_flight.count(picked_id) == 0
+        call.cancel()
+        await site.idle()
+        assert site.in_flight.total == 0
+
+
+async def test_a_caller_that_is_not_envoy_itself_is_observed_and_warned_of_once(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    configure_logs(2)
+    async with Site().serve() as site:
+        site.list_models("phi")
+        for _ in range(2):
+            call = site.call(metadata=(("x-request-id", "1"),))
+            for message in (headers(Mode.FULL_DUPLEX_STREAMED, Mode.FULL_DUPLEX_STREAMED), post(BODY)[1]):
+                await call.write(message)
+            assert read_verdict(bytes(await read(call))).destination == PHI.address
+            chunk = await read(call)
+            assert chunk.request_body is not None
+            assert _streamed(chunk.request_body) == (BODY, True)
+            await call.write(bytes(RESPONSE_HEADERS))
+            assert (await read(call)).response_headers is not None
+            for piece, end in ((b"a" * 100_000, False), (b"", True)):
+                await call.write(bytes(ProcessingRequest(response_body=HttpBody(body=piece, end_of_stream=end))))
+                echo = (await read(call)).response_body
+                assert echo is not None
+                assert _streamed(echo) == (piece, end)
+            await call.done_writing()
+            await ended(call)
+    assert capfd.readouterr().err.count("HTTP hop between Envoy and picker") == 1
+
+
+def _streamed(body: Any) -> tuple[bytes, bool]:
+    streamed = body.response.body_mutation.streamed_response
+    return streamed.body, streamed.end_of_stream
+
+
+async def test_usage_is_read_from_a_streamed_answer_that_passes_by() -> None:
+    async with Site(response_phase="observe", reads_usage=True).serve() as site:
+        site.list_models("phi")
+        call = await site.send(headers(Mode.FULL_DUPLEX_STREAMED, Mode.FULL_DUPLEX_STREAMED), post(BODY)[1])
+        await read(call)
+        message = ProcessingRequest.parse(bytes(RESPONSE_HEADERS))
+        assert message.response_headers is not None
+        assert message.response_headers.headers is not None
+        content_type = HeaderValue(key="content-type", raw_value=b"text/event-stream; charset=utf-8")
+        message.response_headers.headers.headers.append(content_type)
+        await call.write(bytes(message))
+        await read(call)
+        for piece in (b'data: {"x": 1}\n', b'\ndata: {"usage": {"prompt_tokens": 7, "comp', b'letion_tokens": 2}}\n\n'):
+            await call.write(bytes(ProcessingRequest(response_body=HttpBody(body=piece))))
+            await read(call)
+        await call.done_writing()
+        await ended(call)
+        await site.idle()
+        tokens = {
+            kind: site.count("extproc_tokens_total", pool="default/test", model="phi", kind=kind) for kind in KINDS
+        }
+        assert tokens == {"prompt": 7.0, "cached_prompt": 0.0, "completion": 2.0}
+        assert site.count("extproc_time_to_first_token_seconds_count") == 1
+
+
+KINDS = ("prompt", "cached_prompt", "completion")
+
+
+async def test_in_observability_mode_nothing_is_said_and_nothing_raised() -> None:
+    async with Site(timeout_s=0.1).serve() as site:
+        first = ProcessingRequest.parse(headers(Mode.STREAMED, Mode.STREAMED))
+        first.observability_mode = True
+        call = await site.send(bytes(first), post(b"no JSON")[1], b"\xff\xff", bytes(RESPONSE_HEADERS))
+        await until(lambda: site.count("extproc_stream_messages_total", kind="response_headers", direction="in") == 1)
+        assert site.service.open_streams == 1
+        later = await site.send()
+        await ended_with_timeout(later)
+        assert site.service.open_streams == 1, "its own time was up before; it waits for Envoy to end it"
+        await call.done_writing()
+        await ended(call)
+        assert site.outcomes("watched") == 1
+
+
+async def ended_with_timeout(call: Any) -> None:
+    assert read_verdict(bytes(await answer(call))).status == 503
+
+
+@pytest.mark.parametrize("mode", [Mode.FULL_DUPLEX_STREAMED, Mode.BUFFERED, Mode.BUFFERED_PARTIAL, Mode.NONE])
+async def test_the_deadline_is_a_503_in_every_mode(mode: Mode) -> None:
+    """Nothing is known, and nothing will be: the decision hangs."""
+    async with Site(timeout_s=0.2, hold_s=60.0, message_timeout_s=120.0).serve() as site:
+        first = ProcessingRequest.parse(headers(mode))
+        assert first.request_headers is not None
+        assert first.request_headers.headers is not None
+        first.request_headers.headers.headers.append(HeaderValue(key="x-gateway-model-name", raw_value=b"phi"))
+        call = await site.send(bytes(first), *([] if mode is Mode.NONE else [post(BODY)[1]]))
+        if mode in (Mode.BUFFERED, Mode.BUFFERED_PARTIAL):
+            await read(call)
+        verdict = read_verdict(bytes(await answer(call)))
+        assert verdict.status == 503
+        assert "200ms" in verdict.body
+
+
+@pytest.mark.parametrize(("mode", "is_held"), [(Mode.BUFFERED, False), (Mode.FULL_DUPLEX_STREAMED, True)])
+async def test_no_decision_waits_longer_than_the_data_plane(mode: Mode, is_held: bool) -> None:
+    """Its message timeout is nearly nothing here, and the hold would be a minute: only in full duplex there is time."""
+    async with Site(timeout_s=0.2, hold_s=60.0, message_timeout_s=0.000_001).serve() as site:
+        call = await site.send(headers(mode), post(BODY)[1])
+        if mode is Mode.BUFFERED:
+            await read(call)
+        verdict = read_verdict(bytes(await answer(call)))
+        assert (json.loads(verdict.body)["error"]["code"] == "decision_timeout") == is_held
+
+
+async def test_what_only_waits_for_a_response_can_be_dismissed_where_that_is_harmless() -> None:
+    async with Site(response_phase="track").serve() as site:
+        site.list_models("phi")
+        tracked = await site.send(*post(BODY))
+        await read(tracked)
+        observed = await site.send(headers(Mode.FULL_DUPLEX_STREAMED, Mode.FULL_DUPLEX_STREAMED), post(BODY)[1])
+        await read(observed)
+        uploading = await site.send(post(BODY)[0])
+        await until(lambda: site.in_flight.total == 2 and site.service.open_streams == 3)
+        site.service.dismiss_resting()
+        await ended(tracked)
+        await until(lambda: site.in_flight.total == 1)
+        await observed.write(bytes(RESPONSE_HEADERS))
+        assert (await read(observed)).response_headers is not None, "what it sent here would be lost"
+        await uploading.write(post(BODY)[1])
+        assert read_verdict(bytes(await read(uploading))).is_routed
+        await ended(uploading)
+        await observed.done_writing()
+        await ended(observed)
+        await site.idle()
+        assert site.in_flight.total == 0
 
 
 async def test_a_client_that_goes_away_leaves_nothing_behind(site: Site) -> None:
@@ -290,9 +538,6 @@ async def test_a_subset_hint_is_kept_to(hint: list[str], status: int | None) -> 
 
 
 def _subset(addresses: list[str]) -> Any:
-    from envoy_data_plane.envoy.config.core.v3 import Metadata
-    from envoy_data_plane.google.protobuf import ListValue, Struct, Value
-
     values = [Value(string_value=address) for address in addresses]
     hint = Struct(fields={"x-gateway-destination-endpoint-subset": Value(list_value=ListValue(values=values))})
     return Metadata(filter_metadata={"envoy.lb.subset_hint": hint})

@@ -1,5 +1,9 @@
 """Ports: each belongs to one server alone."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import grpc
 import pytest
 from prometheus_client import CollectorRegistry
@@ -54,3 +58,53 @@ async def test_large_messages_are_taken_up_to_the_limit_given() -> None:
         with pytest.raises(grpc.aio.AioRpcError):
             await call.read()
     await server.stop(0)
+
+
+@asynccontextmanager
+async def echo_server(**bounds: float) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel to a server of its own, whose one method sends back what it is sent."""
+
+    async def echo(_requests: object, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
+        while (message := await context.read()) is not grpc.aio.EOF:
+            await context.write(message)
+
+    server = build_grpc_server(**bounds)  # type: ignore[arg-type]
+    method = grpc.stream_stream_rpc_method_handler(echo)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("t.T", {"Echo": method}),))
+    port = open_port(server, "127.0.0.1", 0, purpose="test", setting="grpc-port")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield channel
+    await server.stop(0)
+
+
+async def test_an_old_connection_is_replaced_and_its_stream_goes_on() -> None:
+    async with echo_server(max_age_s=0.1) as channel:
+        old = channel.stream_stream("/t.T/Echo")()
+        await old.write(b"before")
+        assert await old.read() == b"before"
+        async with asyncio.timeout(20):
+            await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
+            new = channel.stream_stream("/t.T/Echo")()
+            for call in (new, old):
+                await call.write(b"after")
+                assert await call.read() == b"after"
+                await call.done_writing()
+                assert await call.code() is grpc.StatusCode.OK
+
+
+async def test_with_a_bound_the_streams_of_an_old_connection_are_cut() -> None:
+    async with echo_server(max_age_s=0.1, max_age_grace_s=0.1) as channel:
+        call = channel.stream_stream("/t.T/Echo")()
+        await call.write(b"x")
+        assert await call.read() == b"x"
+        async with asyncio.timeout(20):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await call.read()
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize("age_s", [1e-9, 1e12], ids=["too short to tell", "longer than gRPC can count"])
+async def test_any_age_is_taken(age_s: float) -> None:
+    async with echo_server(max_age_s=age_s, max_age_grace_s=age_s) as channel:
+        await asyncio.wait_for(channel.channel_ready(), 20)

@@ -4,6 +4,8 @@ Exit codes everywhere: 0 good, 1 unhealthy or refused, 2 bad configuration or us
 """
 
 import os
+import signal
+import sys
 from importlib import import_module
 
 import click
@@ -25,8 +27,20 @@ class _Commands(click.Group):
         # gRPC's core writes lines of its own to stderr (a port in use, each connection that ends) unless told not to
         # before it is imported. What matters of them the commands say themselves.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+        if cmd_name == "serve":
+            _end_on_signals()
         command: click.Command = getattr(import_module(f"extproc.cli.{cmd_name}"), cmd_name)
         return command
+
+
+def _end_on_signals() -> None:
+    """Until the server handles signals itself, nothing is served and they just end it.
+
+    Importing takes a while, and the first process of a container is sent no signal that it has no handler for: a
+    SIGTERM in that time would be lost, and the kubelet would wait for the whole grace period.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

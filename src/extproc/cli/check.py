@@ -11,14 +11,14 @@ from extproc.errors import ConfigError
 def _check(file: str | None, **options: str | None) -> None:
     try:
         settings, ignored = read_settings(options, config_file=file)
-        source, problems = read_inputs(settings)
-        if problems:
-            raise ConfigError("settings", problems)
+        inputs = read_inputs(settings)
+        if inputs.problems:
+            raise ConfigError("settings", inputs.problems)
     except ConfigError as exc:
         click.echo(exc, err=True)
         raise SystemExit(2) from exc
     click.echo(yaml.safe_dump(settings.model_dump(mode="json", by_alias=True), sort_keys=False), nl=False)
-    if source is not None:
+    if source := inputs.source:
         click.echo(f"# pool {source.pool}: {len(source.endpoints)} endpoints in {settings.source.endpoints_file}")
     for problem in missing_for_start(settings):
         click.echo(f"# to start, serve still needs {problem}")

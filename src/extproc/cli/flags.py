@@ -19,13 +19,8 @@ CONFIG_FLAGS = {
     "config-file": "YAML file of settings; every key is optional.",
     "config-text": "The same as text.",
 }
-WITHOUT_EFFECT = {
-    "refresh-metrics-interval": False,
-    "metrics-staleness-threshold": False,
-    "cert-path": False,
-    "enable-cert-reload": True,
-}
-"""Flags of today's pickers that mean nothing here yet, and whether they may stand without a value: said once."""
+WITHOUT_EFFECT = ("refresh-metrics-interval", "metrics-staleness-threshold")
+"""Flags of today's pickers that mean nothing here yet: said once."""
 NOT_YET = ("pool-name", "pool-namespace", "pool-group")
 """Flags that a server must not start without understanding."""
 
@@ -78,7 +73,7 @@ class SettingsCommand(click.Command):
     ):
         settings_flags = flags()
         self._known = {flag.name: flag.is_bool for flag in settings_flags.values()}
-        self._known |= dict.fromkeys([*CONFIG_FLAGS, *NOT_YET], False) | WITHOUT_EFFECT
+        self._known |= dict.fromkeys([*CONFIG_FLAGS, *NOT_YET, *WITHOUT_EFFECT], False)
         options = [click.Option([f"--{name}"], help=text) for name, text in CONFIG_FLAGS.items()]
         options += [
             click.Option(

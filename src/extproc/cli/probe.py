@@ -2,6 +2,8 @@
 
 import json
 import re
+import socket
+import ssl
 import sys
 from collections.abc import Iterator
 from queue import SimpleQueue
@@ -9,6 +11,9 @@ from typing import Any, NamedTuple
 
 import click
 import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.x509.oid import NameOID
 from envoy_data_plane.envoy.config.core.v3 import HeaderMap, HeaderValue
 from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import ProcessingModeBodySendMode
 from envoy_data_plane.envoy.service.ext_proc.v3 import (
@@ -87,6 +92,7 @@ def _metadata_destination(response: ProcessingResponse) -> str | None:
 @click.option("--path", help="Path of the request. [default: /v1/chat/completions, or /v1/models for a GET]")
 @click.option("--prompt", default="Hello", show_default=True, help="Text of the one user message.")
 @click.option("--header", "headers", multiple=True, metavar="K=V", help="Further request header, repeatable.")
+@click.option("--tls", is_flag=True, help="Speak TLS, and take any certificate, as gateways do.")
 @click.option("--timeout", type=DURATION, default="10s", show_default=True, help="Longest wait for the answer.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def probe(
@@ -96,6 +102,7 @@ def probe(
     prompt: str,
     headers: tuple[str, ...],
     timeout: float,
+    tls: bool,
     as_json: bool,
 ) -> None:
     """Plays Envoy: opens one ext_proc stream and prints what the picker answers.
@@ -114,17 +121,69 @@ def probe(
         body = json.dumps({"model": model, "messages": [{"role": "user", "content": prompt}]}).encode()
     path = path or ("/v1/chat/completions" if body else "/v1/models")
     try:
-        verdict = _ask(target, build_requests("POST" if body else "GET", path, fields, body), timeout)
+        requests = build_requests("POST" if body else "GET", path, fields, body)
+        verdict = _ask(target, requests, timeout, certificate=_fetch_certificate(target, timeout) if tls else None)
+    except ssl.SSLError as exc:
+        click.echo(f"no TLS with {target}: {exc}", err=True)
+        click.echo("is it a plaintext port? then leave out --tls", err=True)
+        sys.exit(1)
+    except OSError as exc:
+        click.echo(f"no answer from {target}: UNAVAILABLE: {exc}", err=True)
+        sys.exit(1)
     except grpc.RpcError as exc:
         click.echo(f"no answer from {target}: {exc.code().name}: {exc.details()}", err=True)
         if exc.code() is grpc.StatusCode.UNIMPLEMENTED:
             click.echo("something else listens there: is this the port of ext_proc (9002)?", err=True)
+        if not tls and exc.code() is grpc.StatusCode.UNAVAILABLE and _speaks_tls(target):
+            click.echo("it speaks TLS there: add --tls", err=True)
         sys.exit(1)
     _print(verdict, as_json)
     sys.exit(0 if verdict.is_routed or verdict.status == 200 else 1)
 
 
-def _ask(target: str, requests: list[bytes], timeout_s: float) -> Verdict:
+def _fetch_certificate(target: str, timeout_s: float) -> x509.Certificate:
+    """The certificate that a server shows, whatever it is. Errors: ssl.SSLError, other OSErrors."""
+    host, _, port = target.rpartition(":")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    address = (host.removeprefix("[").removesuffix("]"), int(port))
+    with socket.create_connection(address, timeout_s) as connection, context.wrap_socket(connection) as tls:
+        return x509.load_der_x509_certificate(tls.getpeercert(binary_form=True) or b"")
+
+
+def _speaks_tls(target: str) -> bool:
+    try:
+        _fetch_certificate(target, timeout_s=1.0)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _name_in(certificate: x509.Certificate) -> str:
+    """A name that the certificate holds for, since gRPC checks one whatever it trusts."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        names = x509.SubjectAlternativeName([])
+    found = [name.replace("*", "any") for name in names.get_values_for_type(x509.DNSName)]
+    found += map(str, names.get_values_for_type(x509.IPAddress))
+    found += [str(name.value) for name in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    return found[0] if found else ""
+
+
+def _open_channel(target: str, certificate: x509.Certificate | None) -> grpc.Channel:
+    """A channel that trusts exactly `certificate`, or a plaintext one."""
+    if certificate is None:
+        return grpc.insecure_channel(target)
+    credentials = grpc.ssl_channel_credentials(certificate.public_bytes(serialization.Encoding.PEM))
+    return grpc.secure_channel(target, credentials, [("grpc.ssl_target_name_override", _name_in(certificate))])
+
+
+def _ask(
+    target: str, requests: list[bytes], timeout_s: float, *, certificate: x509.Certificate | None = None
+) -> Verdict:
     """The answer to one stream, which stays open on our side until it came, as Envoy's does.
 
     Errors: grpc.RpcError.
@@ -135,7 +194,7 @@ def _ask(target: str, requests: list[bytes], timeout_s: float) -> Verdict:
         yield from requests
         done.get()
 
-    with grpc.insecure_channel(target) as channel:
+    with _open_channel(target, certificate) as channel:
         call = channel.stream_stream(METHOD)(messages(), timeout=timeout_s, metadata=DIRECT_ENVOY)
         try:
             return read_verdict(next(call))

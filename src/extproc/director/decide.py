@@ -49,7 +49,8 @@ class Director:
     def decide(self, request: InferenceRequest, snapshot: Snapshot, *, now: float, rng: "Random") -> Decision:
         """The answer to `request` by what `snapshot` knows. `now` is in monotonic seconds.
 
-        `Hold` is returned at most until `request.arrived_s` + the policy's `hold_s`; after that, never.
+        `Hold` is returned at most until `request.arrived_s` + the policy's `hold_s`, or + the request's `may_wait_s`
+        where that is less; after that, never.
         """
         match request.intent:
             case RouteToModel(model):
@@ -88,7 +89,7 @@ class Director:
         return self._hold(request, now, probe=True)
 
     def _hold(self, request: InferenceRequest, now: float, *, probe: bool) -> Hold | None:
-        until_s = request.arrived_s + self._policy.hold_s
+        until_s = request.arrived_s + min(self._policy.hold_s, request.may_wait_s)
         return Hold(until_s, probe) if now < until_s else None
 
     def _route(

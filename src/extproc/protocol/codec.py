@@ -4,6 +4,7 @@ from functools import lru_cache
 
 from google.protobuf.message import DecodeError
 
+from extproc._gen.envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
 from extproc._gen.envoy.service.ext_proc.v3.external_processor_pb2 import (
     DESCRIPTOR,
     CommonResponse,
@@ -12,7 +13,17 @@ from extproc._gen.envoy.service.ext_proc.v3.external_processor_pb2 import (
     ProcessingResponse,
     ProtocolConfiguration,
 )
-from extproc.protocol.commands import Answer, Continue, Immediate, Replace
+from extproc.protocol.commands import (
+    Answer,
+    AwaitBody,
+    Chunk,
+    Continue,
+    Immediate,
+    ModeOverride,
+    Pass,
+    Replace,
+    RouteBody,
+)
 from extproc.protocol.events import (
     BodyMode,
     Event,
@@ -20,7 +31,9 @@ from extproc.protocol.events import (
     RequestBody,
     RequestHeaders,
     RequestTrailers,
-    ResponsePhase,
+    ResponseBody,
+    ResponseHeaders,
+    ResponseTrailers,
     Unknown,
 )
 from extproc.values.decision import Reply
@@ -34,14 +47,19 @@ METHOD_NAME = "Process"
 DESTINATION = "x-gateway-destination-endpoint"
 """Key of the destination, both as header and in the metadata namespace `envoy.lb`. Source: endpoint-picker protocol."""
 DESTINATION_NAMESPACE = "envoy.lb"
+SERVED = "x-gateway-destination-endpoint-served"
+"""Key in that namespace, in the response phase: who served. Source: endpoint-picker protocol."""
+ATTRIBUTES = "envoy.filters.http.ext_proc"
+SERVED_ATTRIBUTE = "upstream.address"
+"""Sent where the filter has `response_attributes: [upstream.address]`; plain Envoy never sends `SERVED`."""
 SUBSET_NAMESPACE = "envoy.lb.subset_hint"
 SUBSET_KEY = "x-gateway-destination-endpoint-subset"
 REASON_HEADER = "x-extproc-reason"
 
 HEADERS_READ = frozenset(
-    {":method", ":path", "content-type", "content-encoding", "x-gateway-model-name", "x-request-id"}
+    {":method", ":path", ":status", "content-type", "content-encoding", "x-gateway-model-name", "x-request-id"}
 )
-"""The request headers that anybody here reads. The others are not decoded: a request has a dozen and more of them."""
+"""The headers that anybody here reads. The others are not decoded: a request has a dozen and more of them."""
 
 _MODES: dict[int, BodyMode] = {mode.value: mode for mode in BodyMode}
 
@@ -59,8 +77,12 @@ def decode(data: bytes) -> Event:
             return _decode_request_headers(message)
         case "request_trailers":
             return RequestTrailers()
-        case "response_headers" | "response_body" | "response_trailers" as kind:
-            return ResponsePhase(kind)
+        case "response_body":
+            return ResponseBody(message.response_body.body, message.response_body.end_of_stream)
+        case "response_headers":
+            return _decode_response_headers(message)
+        case "response_trailers":
+            return ResponseTrailers()
         case _:
             return Unknown("a ProcessingRequest of no known kind")
 
@@ -74,7 +96,29 @@ def _decode_request_headers(message: ProcessingRequest) -> RequestHeaders:
         subset=_decode_subset(message) if message.HasField("metadata_context") else None,
     )
     modes = _decode_modes(message.protocol_config) if message.HasField("protocol_config") else None
-    return RequestHeaders(head, message.request_headers.end_of_stream, modes)
+    return RequestHeaders(head, message.request_headers.end_of_stream, modes, message.observability_mode)
+
+
+def _decode_response_headers(message: ProcessingRequest) -> ResponseHeaders:
+    headers = _decode_headers(message.response_headers)
+    status = headers.get(":status", "")
+    return ResponseHeaders(
+        status=int(status) if len(status) == 3 and status.isascii() and status.isdigit() else 0,
+        content_type=headers.get("content-type", ""),
+        served_by=_decode_served_by(message),
+        end_of_stream=message.response_headers.end_of_stream,
+    )
+
+
+def _decode_served_by(message: ProcessingRequest) -> str | None:
+    served = ""
+    if ATTRIBUTES in message.attributes:
+        fields = message.attributes[ATTRIBUTES].fields
+        served = fields[SERVED_ATTRIBUTE].string_value if SERVED_ATTRIBUTE in fields else ""
+    if not served and DESTINATION_NAMESPACE in message.metadata_context.filter_metadata:
+        fields = message.metadata_context.filter_metadata[DESTINATION_NAMESPACE].fields
+        served = fields[SERVED].string_value if SERVED in fields else ""
+    return _canonical(served) if served else None
 
 
 def _decode_headers(http_headers: HttpHeaders) -> dict[str, str]:
@@ -93,7 +137,11 @@ def _decode_headers(http_headers: HttpHeaders) -> dict[str, str]:
 
 def _decode_modes(config: ProtocolConfiguration) -> Modes:
     mode = _MODES.get
-    return Modes(mode(config.request_body_mode, BodyMode.GRPC), mode(config.response_body_mode, BodyMode.GRPC))
+    return Modes(
+        mode(config.request_body_mode, BodyMode.GRPC),
+        mode(config.response_body_mode, BodyMode.GRPC),
+        config.send_body_without_waiting_for_header_response,
+    )
 
 
 def _decode_subset(message: ProcessingRequest) -> tuple[str, ...] | None:
@@ -134,6 +182,14 @@ def encode(answer: Answer) -> bytes:
             return response.SerializeToString()
         case Continue(destination):
             return _routed(destination)
+        case Chunk(kind, piece, end_of_stream):
+            return _chunk(kind, bytes(piece), end_of_stream)
+        case Pass(kind):
+            return _PASSED[kind]
+        case RouteBody(destination, clears_route):
+            return _routed_by_body(destination, clears_route)
+        case AwaitBody(override):
+            return _awaiting_body(override)
         case Immediate(outcome):
             return _immediate(outcome)
 
@@ -144,11 +200,59 @@ def _routed(destination: str) -> bytes:
     response = ProcessingResponse()
     common = response.request_headers.response
     common.clear_route_cache = True
+    _set_destination(response, common, destination)
+    return response.SerializeToString()
+
+
+@lru_cache(maxsize=4096)
+def _routed_by_body(destination: str, clears_route: bool) -> bytes:
+    response = ProcessingResponse()
+    common = response.request_body.response
+    common.clear_route_cache = clears_route
+    _set_destination(response, common, destination)
+    return response.SerializeToString()
+
+
+def _set_destination(response: ProcessingResponse, common: CommonResponse, destination: str) -> None:
     header = common.header_mutation.set_headers.add().header
     header.key = DESTINATION
     header.raw_value = destination.encode()
     namespace = response.dynamic_metadata.fields[DESTINATION_NAMESPACE].struct_value
     namespace.fields[DESTINATION].string_value = destination
+
+
+@lru_cache
+def _awaiting_body(override: ModeOverride | None) -> bytes:
+    response = ProcessingResponse()
+    response.request_headers.response.header_mutation.remove_headers.append(DESTINATION)
+    if override is not None:
+        head = ProcessingMode.SEND if override.sends_response else ProcessingMode.SKIP
+        mode = response.mode_override
+        mode.request_body_mode = ProcessingMode.BUFFERED
+        mode.request_trailer_mode = ProcessingMode.SKIP
+        mode.response_header_mode = mode.response_trailer_mode = head
+        mode.response_body_mode = override.response_body.value  # type: ignore[assignment]  # the same numbers
+    return response.SerializeToString()
+
+
+def _pass_each() -> dict[str, bytes]:
+    passed = {}
+    for kind in ("request_body", "request_trailers", "response_headers", "response_body", "response_trailers"):
+        response = ProcessingResponse()
+        getattr(response, kind).SetInParent()
+        passed[kind] = response.SerializeToString()
+    return passed
+
+
+_PASSED = _pass_each()
+
+
+def _chunk(kind: str, piece: bytes, end_of_stream: bool) -> bytes:
+    response = ProcessingResponse()
+    body = response.response_body if kind == "response_body" else response.request_body
+    streamed = body.response.body_mutation.streamed_response
+    streamed.body = piece
+    streamed.end_of_stream = end_of_stream
     return response.SerializeToString()
 
 

@@ -1,45 +1,109 @@
 """What an ext_proc stream wants done next, and the answers that it can give."""
 
+from typing import ClassVar, Literal
+
 import msgspec
 
+from extproc.protocol.events import BodyMode
+from extproc.protocol.plan import Timer
 from extproc.values.decision import Reply
 from extproc.values.refusal import Reject
-from extproc.values.request import RequestHead
+from extproc.values.request import BodyExtent, RequestHead
 
 
 class Continue(msgspec.Struct, frozen=True):
-    """Send the request, which has no body, to `destination`."""
+    """To the request's headers: send the request to `destination`, its body as it is or as it will come."""
+
+    kind: ClassVar[str] = "request_headers"
 
     destination: str
 
 
 class Replace(msgspec.Struct, frozen=True):
-    """Send the request to `destination` with this, its own, body; nothing more will be said (CONTINUE_AND_REPLACE)."""
+    """To the request's headers: send the request to `destination` with this, its own, body (CONTINUE_AND_REPLACE)."""
+
+    kind: ClassVar[str] = "request_headers"
 
     destination: str
     body: bytes
 
 
+class ModeOverride(msgspec.Struct, frozen=True):
+    """Modes for the rest of this request, in place of the filter's: the request body BUFFERED, and this response."""
+
+    response_body: BodyMode
+    sends_response: bool
+    """The response's headers and trailers come here."""
+
+
+class AwaitBody(msgspec.Struct, frozen=True):
+    """To the request's headers: go on and send the body, it decides. A destination that the client sent is removed."""
+
+    kind: ClassVar[str] = "request_headers"
+
+    override: ModeOverride | None = None
+
+
+class RouteBody(msgspec.Struct, frozen=True):
+    """To the request's body, sent here whole or as far as it is buffered: send the request to `destination`."""
+
+    kind: ClassVar[str] = "request_body"
+
+    destination: str
+    clears_route: bool
+    """Envoy is to choose the route anew. In BUFFERED_PARTIAL it cannot."""
+
+
+PassKind = Literal["request_body", "request_trailers", "response_headers", "response_body", "response_trailers"]
+
+
+class Pass(msgspec.Struct, frozen=True):
+    """To a message of this kind: go on, with nothing changed."""
+
+    kind: PassKind
+
+
+class Chunk(msgspec.Struct, frozen=True):
+    """In full duplex: a piece of the body to send on. What is not sent back is lost."""
+
+    kind: Literal["request_body", "response_body"]
+    piece: bytes | memoryview
+    end_of_stream: bool
+
+
 class Immediate(msgspec.Struct, frozen=True):
     """Answer the client in place of an endpoint."""
+
+    kind: ClassVar[str] = "immediate_response"
 
     outcome: Reject | Reply
 
 
-Answer = Continue | Replace | Immediate
+Answer = Continue | Replace | AwaitBody | RouteBody | Pass | Chunk | Immediate
 
 
 class Decide(msgspec.Struct, frozen=True):
-    """The request is whole: decide on it, then tell the stream (`Stream.decided`)."""
+    """Everything of the request that will be shown is here: decide on it, then tell the stream (`Stream.decided`)."""
 
     head: RequestHead
     body: bytes
+    extent: BodyExtent = BodyExtent.WHOLE
+    timer: Timer = Timer.NONE
+
+
+class Send(msgspec.Struct, frozen=True):
+    """Send the answers, in this order, and go on reading."""
+
+    answers: tuple[Answer, ...]
 
 
 class Finish(msgspec.Struct, frozen=True):
-    """Send the answer and end the stream with OK, both in one batch."""
+    """Send the answers and end the stream with OK, the last answer and the end in one batch.
 
-    answer: Answer
+    Without an answer nothing is owed: the end alone.
+    """
+
+    answers: tuple[Answer, ...] = ()
 
 
 class Abort(msgspec.Struct, frozen=True):
@@ -51,4 +115,4 @@ class Abort(msgspec.Struct, frozen=True):
     """The caller ended its side first, or cancelled the call, which can look the same: nobody waits for an answer."""
 
 
-Command = Decide | Finish | Abort
+Command = Decide | Send | Finish | Abort

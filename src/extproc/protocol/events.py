@@ -1,7 +1,7 @@
 """What an ext_proc stream can bring: the messages of the data plane, and the ends of the stream."""
 
 import enum
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -24,6 +24,9 @@ class Modes(msgspec.Struct, frozen=True):
 
     request_body: BodyMode
     response_body: BodyMode
+    sends_body_early: bool = False
+    """In STREAMED, pieces of the body come before the headers are answered (`send_body_without_waiting_for_header_
+    response`)."""
 
 
 class RequestHeaders(msgspec.Struct, frozen=True):
@@ -34,6 +37,8 @@ class RequestHeaders(msgspec.Struct, frozen=True):
     head: RequestHead
     end_of_stream: bool
     modes: Modes | None = None
+    is_observability: bool = False
+    """Envoy tells us and goes on: it waits for no answer and takes none (`observability_mode`)."""
 
 
 class RequestBody(msgspec.Struct, frozen=True):
@@ -51,11 +56,32 @@ class RequestTrailers(msgspec.Struct, frozen=True):
     kind: ClassVar[str] = "request_trailers"
 
 
-class ResponsePhase(msgspec.Struct, frozen=True):
-    """Headers, a piece of the body or trailers of the response."""
+class ResponseHeaders(msgspec.Struct, frozen=True):
+    """The head of the response; `end_of_stream` where neither body nor trailers follow."""
 
-    kind: str
-    """The name of the field in `ProcessingRequest`."""
+    kind: ClassVar[Literal["response_headers"]] = "response_headers"
+
+    status: int
+    """The HTTP status, 0 where none can be read."""
+    content_type: str
+    served_by: str | None
+    """`ip:port` of the endpoint that really answers, after a retry too, where the data plane tells it."""
+    end_of_stream: bool
+
+
+class ResponseBody(msgspec.Struct, frozen=True):
+    """A piece of the response body, of any size."""
+
+    kind: ClassVar[Literal["response_body"]] = "response_body"
+
+    chunk: bytes
+    end_of_stream: bool
+
+
+class ResponseTrailers(msgspec.Struct, frozen=True):
+    """The response's trailers."""
+
+    kind: ClassVar[Literal["response_trailers"]] = "response_trailers"
 
 
 class Unknown(msgspec.Struct, frozen=True):
@@ -81,4 +107,14 @@ class DeadlineExpired(msgspec.Struct, frozen=True):
     """How long it was, for people."""
 
 
-Event = RequestHeaders | RequestBody | RequestTrailers | ResponsePhase | Unknown | EndOfInput | DeadlineExpired
+Event = (
+    RequestHeaders
+    | RequestBody
+    | RequestTrailers
+    | ResponseHeaders
+    | ResponseBody
+    | ResponseTrailers
+    | Unknown
+    | EndOfInput
+    | DeadlineExpired
+)

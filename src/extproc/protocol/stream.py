@@ -1,32 +1,71 @@
 """One ext_proc stream as a state machine without I/O: events in, commands out.
 
-Full duplex, the caller being Envoy itself:
+What the modes and the settings make of a stream is its `Plan` (`protocol.plan`); this is how it is carried out.
 
-| state    | event                                | next     | command |
-|----------|--------------------------------------|----------|---------|
-| HEADERS  | request headers, end of stream       | DECIDING | decide |
-| HEADERS  | request headers, full duplex or mode not told | BODY | – |
-| HEADERS  | request headers, another body mode   | DONE     | finish: 500 unsupported_mode |
-| BODY     | body, not the last piece             | BODY     | – (413 or 429 and DONE where a limit is passed) |
-| BODY     | body with end of stream, or trailers | DECIDING | decide |
-| DECIDING | decided: route, request with body    | DONE     | finish: one CONTINUE_AND_REPLACE with the whole body |
-| DECIDING | decided: route, request without body | DONE     | finish: headers response |
-| DECIDING | decided: reject or reply             | DONE     | finish: immediate response |
-| DECIDING | request body (Envoy can repeat the last piece) | DECIDING | – |
-| not DONE | deadline                             | DONE     | finish: 503 decision_timeout |
-| not DONE | end of input                         | DONE     | abort |
-| not DONE | a message out of its order           | DONE     | abort |
-| any      | unknown message                      | –        | – |
+| state                   | event                                     | next       | command                         |
+|-------------------------|-------------------------------------------|------------|---------------------------------|
+| HEADERS                 | request headers, observability mode       | WATCHING   | –                               |
+| HEADERS                 | request headers, body ABSENT or UNSEEN    | DECIDING   | decide                          |
+| HEADERS                 | request headers, body STREAMED            | BODY       | –                               |
+| HEADERS                 | request headers, body BUFFERED or PARTIAL | BODY       | send: await body                |
+| HEADERS                 | request headers, body UNSUPPORTED         | DONE       | finish: 500 unsupported_mode    |
+| HEADERS                 | another message of request or response    | DONE       | finish: 500 unsupported_mode    |
+| BODY                    | STREAMED: body, not the last piece        | BODY       | –                               |
+| BODY                    | STREAMED: end of stream, or trailers      | DECIDING   | decide                          |
+| BODY                    | BUFFERED, PARTIAL: body, its end or not   | DECIDING   | decide                          |
+| BODY                    | body that passes a limit                  | REFUSING   | – (if the last: finish)         |
+| REFUSING                | end of stream, or trailers                | DONE       | finish: 413 or 429              |
+| DECIDING                | request body (Envoy can repeat the last)  | DECIDING   | –                               |
+| DECIDING                | decided: reject or reply                  | DONE       | finish: immediate response      |
+| DECIDING                | decided: route, and nobody stays          | DONE       | finish: the answers below       |
+| DECIDING                | decided: route, and the stream stays      | RESPONDING | send: the answers below         |
+| RESPONDING              | request body, trailers                    | RESPONDING | – (a pass, where one is owed)   |
+| RESPONDING              | response headers, trailers                | RESPONDING | send: pass                      |
+| RESPONDING              | response body                             | RESPONDING | send: pass (full duplex: chunk) |
+| RESPONDING              | end of input                              | DONE       | finish: nothing                 |
+| WATCHING                | end of input                              | DONE       | finish: nothing                 |
+| WATCHING                | anything else                             | WATCHING   | –                               |
+| HEADERS, BODY, DECIDING | deadline                                  | DONE       | finish: 503 decision_timeout    |
+| REFUSING                | deadline                                  | DONE       | finish: 413 or 429              |
+| RESPONDING              | deadline                                  | RESPONDING | –                               |
+| HEADERS to DECIDING     | end of input                              | DONE       | abort                           |
+| all but DONE            | a message out of its order                | DONE       | abort                           |
+| any                     | unknown message                           | –          | –                               |
 
-The stream leaves with its first answer, so that no piece of the response ever comes here and a picker that dies takes
-no response with it. Only the one message in one batch with the stream's status can do that without cutting responses.
-Source: docs/decisions/002; envoyproxy/envoy#46237 for the repeated piece.
+The answers to a route, by how the body came:
+
+| body              | answers |
+|-------------------|---------|
+| ABSENT, UNSEEN    | continue |
+| BUFFERED, PARTIAL | route body |
+| STREAMED, whole   | replace: one CONTINUE_AND_REPLACE with the whole body |
+| STREAMED, full duplex | continue, the body in chunks, trailers passed |
+| STREAMED, else    | continue, a pass for each piece, trailers passed |
+
+A stream that leaves with its answer sees no piece of the response, and a picker that dies takes none with it. In full
+duplex only one message, in one batch with the stream's status, leaves without cutting responses.
+Source: docs/decisions/002; envoyproxy/envoy#46237 for the repeated piece; docs/envoy.md, "Modes".
 """
 
 import enum
 from typing import Protocol
 
-from extproc.protocol.commands import Abort, Command, Continue, Decide, Finish, Immediate, Replace
+from extproc.protocol.commands import (
+    Abort,
+    Answer,
+    AwaitBody,
+    Chunk,
+    Command,
+    Continue,
+    Decide,
+    Finish,
+    Immediate,
+    ModeOverride,
+    Pass,
+    Replace,
+    RouteBody,
+    Send,
+)
 from extproc.protocol.events import (
     BodyMode,
     DeadlineExpired,
@@ -35,11 +74,23 @@ from extproc.protocol.events import (
     RequestBody,
     RequestHeaders,
     RequestTrailers,
+    ResponseBody,
+    ResponseHeaders,
+    ResponseTrailers,
     Unknown,
 )
+from extproc.protocol.plan import Body, Plan, Policy, plan_for
 from extproc.values.decision import Reply, Route
 from extproc.values.refusal import Reason, Reject
-from extproc.values.request import RequestHead
+from extproc.values.request import BodyExtent, RequestHead
+
+CHUNK_BYTES = 62_000
+"""Longest piece that is streamed back. Source: a convention of the field; Envoy takes 900 KB."""
+
+SMALL_BYTES = 4_096
+"""Pieces below it are put together as they come: kept apart, a byte would cost its object's sixty."""
+
+EXTENTS = {Body.UNSEEN: BodyExtent.UNSEEN, Body.PARTIAL: BodyExtent.PARTIAL}
 
 
 class Budget(Protocol):
@@ -57,98 +108,255 @@ class State(enum.Enum):
 
     HEADERS = enum.auto()
     BODY = enum.auto()
+    REFUSING = enum.auto()
+    """A limit was passed. The rest of the body is read and dropped: HTTP/2 clients lose an answer that comes while they
+    send (measured, docs/envoy.md). The deadline bounds it."""
     DECIDING = enum.auto()
+    RESPONDING = enum.auto()
+    WATCHING = enum.auto()
+    """Envoy only shows what goes by: nothing is answered, and no error may be raised."""
     DONE = enum.auto()
 
 
-class Stream:
-    """The state of one stream. It holds the body until it is decided; `close` returns what it took of the budget."""
+ANSWERED = frozenset({State.RESPONDING, State.WATCHING, State.DONE})
+"""No decision is owed any more."""
 
-    def __init__(self, *, max_body_bytes: int, budget: Budget) -> None:
+
+class Stream:
+    """The state of one stream. It holds the body until the answer is out (`drop_body`, at the latest `close`)."""
+
+    def __init__(self, *, policy: Policy, budget: Budget, is_direct: bool) -> None:
         self.state = State.HEADERS
-        self._max_body_bytes = max_body_bytes
+        self.plan: Plan | None = None
+        """How this stream is carried out, from its headers on."""
+        self._policy = policy
         self._budget = budget
+        self._is_direct = is_direct
         self._head: RequestHead | None = None
-        self._chunks: list[bytes] = []
-        self._body: bytes | None = None
+        self._pieces: list[bytes | bytearray] = []
+        self._pieces_seen = 0
+        self._has_trailers = False
+        self._body = b""
         self._held_bytes = 0
+        self._refusal: Reject | None = None
 
     def __repr__(self) -> str:
         return f"<Stream {self.state.name} holding {self._held_bytes} B>"
 
     def receive(self, event: Event) -> Command | None:
         """Takes the next event and returns what to do, None when there is nothing to do but go on reading."""
-        if self.state is State.DONE or isinstance(event, Unknown):
+        if isinstance(event, Unknown):
             return None
+        match self.state:
+            case State.BODY:
+                command = self._receive_body(event)
+            case State.HEADERS:
+                command = self._receive_headers(event)
+            case State.DECIDING:
+                command = None if isinstance(event, RequestBody) else self._receive_end(event)
+            case State.REFUSING:
+                command = self._receive_rest(event)
+            case State.RESPONDING:
+                command = self._receive_response(event)
+            case State.WATCHING:
+                command = self._finish() if isinstance(event, EndOfInput) else None
+            case State.DONE:
+                command = None
+        return command
+
+    def decided(self, outcome: Route | Reject | Reply) -> Send | Finish:
+        """Takes the decision on the request and returns its answer; the stream goes on only after a `Send`.
+
+        Errors: RuntimeError when no decision was asked for, or the stream is done.
+        """
+        if self.state is not State.DECIDING or self.plan is None:
+            raise RuntimeError(f"a decision in state {self.state.name}")
+        if not isinstance(outcome, Route):
+            return self._finish(Immediate(outcome))
+        plan = self.plan
+        # In STREAMED a body that is replaced and has trailers reaches the upstream twice (measured).
+        is_whole = plan.is_whole and not (self._has_trailers and plan.request_body is BodyMode.STREAMED)
+        answers = self._answers(outcome.destination, plan, is_whole=is_whole)
+        if plan.stays or (not is_whole and plan.is_whole and not plan.may_end_early):
+            self.state = State.RESPONDING
+            return Send(answers)
+        self.state = State.DONE
+        return Finish(answers)
+
+    def drop_body(self) -> None:
+        """Drops the body and returns its bytes to the budget: the answers that carry it are out. Can be repeated."""
+        self._pieces.clear()
+        self._body = b""
+        if self._held_bytes:
+            self._budget.give_back(self._held_bytes)
+            self._held_bytes = 0
+
+    def close(self) -> None:
+        """Ends the stream and lets go of all that it holds. Can be repeated."""
+        self.state = State.DONE
+        self.drop_body()
+
+    def _receive_headers(self, event: Event) -> Command | None:
         match event:
-            case RequestBody() if self.state is State.BODY:
-                return self._take_body(event)
-            case RequestHeaders() if self.state is State.HEADERS:
+            case RequestHeaders():
                 return self._take_headers(event)
-            case RequestTrailers() if self.state is State.BODY:
-                return self._decide()
-            case RequestBody() if self.state is State.DECIDING:
+            case RequestBody() | RequestTrailers() | ResponseHeaders() | ResponseBody() | ResponseTrailers():
+                return self._finish(Immediate(Reject(Reason.HEADERS_UNSEEN)))
+            case _:
+                return self._receive_end(event)
+
+    def _take_headers(self, event: RequestHeaders) -> Command | None:
+        if event.is_observability:
+            self.state = State.WATCHING
+            return None
+        self._head = event.head
+        plan = self.plan = plan_for(event, policy=self._policy, is_direct=self._is_direct)
+        match plan.body:
+            case Body.STREAMED:
+                self.state = State.BODY
                 return None
+            case Body.BUFFERED | Body.PARTIAL:
+                self.state = State.BODY
+                return Send((AwaitBody(ModeOverride(plan.response_body, plan.stays) if plan.overrides else None),))
+            case Body.ABSENT | Body.UNSEEN:
+                return self._decide(EXTENTS.get(plan.body, BodyExtent.WHOLE))
+            case Body.UNSUPPORTED:
+                mode = plan.request_body
+                is_streamed = mode is BodyMode.STREAMED
+                reason = Reason.STREAMED_UNSUPPORTED if is_streamed else Reason.MODE_UNSUPPORTED
+                return self._finish(Immediate(Reject(reason, {"mode": mode.name})))
+
+    def _receive_body(self, event: Event) -> Command | None:
+        match event:
+            case RequestBody(chunk, is_last):
+                return self._take_body(chunk, is_last)
+            case RequestTrailers():
+                return self._take_trailers()
+            case _:
+                return self._receive_end(event)
+
+    def _take_body(self, chunk: bytes, is_last: bool) -> Command | None:
+        plan = self.plan
+        assert plan is not None  # noqa: S101 - state BODY is reached through _take_headers only
+        self._pieces_seen += 1
+        if chunk and (refusal := self._hold(chunk)) is not None:
+            return self._refuse(refusal, is_last=is_last or plan.body is not Body.STREAMED)
+        if plan.body is Body.STREAMED:
+            return self._decide() if is_last else None
+        # With request trailers Envoy sends the one message without an end of stream.
+        return self._decide(BodyExtent.WHOLE if is_last else EXTENTS.get(plan.body, BodyExtent.WHOLE))
+
+    def _hold(self, chunk: bytes) -> Reject | None:
+        size = len(chunk)
+        if self._held_bytes + size > self._policy.max_body_bytes:
+            return Reject(Reason.BODY_TOO_LARGE, {"limit": str(self._policy.max_body_bytes)})
+        if not self._budget.take(size):
+            return Reject(Reason.TOO_MUCH_HELD)
+        self._held_bytes += size
+        pieces = self._pieces
+        if size >= SMALL_BYTES or not pieces:
+            pieces.append(chunk)
+        elif isinstance(last := pieces[-1], bytearray):
+            last += chunk
+        else:
+            pieces.append(bytearray(chunk))
+        return None
+
+    def _refuse(self, refusal: Reject, *, is_last: bool) -> Finish | None:
+        self.drop_body()
+        if is_last:
+            return self._finish(Immediate(refusal))
+        self.state = State.REFUSING
+        self._refusal = refusal
+        return None
+
+    def _receive_rest(self, event: Event) -> Command | None:
+        assert self._refusal is not None  # noqa: S101 - state REFUSING is reached through _refuse only
+        match event:
+            case RequestBody(_, False):
+                return None
+            case RequestBody() | RequestTrailers() | DeadlineExpired():
+                return self._finish(Immediate(self._refusal))
+            case _:
+                return self._receive_end(event)
+
+    def _take_trailers(self) -> Command:
+        assert self.plan is not None  # noqa: S101 - as above
+        self._has_trailers = True
+        if self.plan.body is not Body.STREAMED:
+            # There was no body to route by, and an answer to trailers cannot set a header of the request.
+            return self._finish(Immediate(Reject(Reason.MODE_UNSUPPORTED, {"mode": self.plan.request_body.name})))
+        return self._decide()
+
+    def _decide(self, extent: BodyExtent = BodyExtent.WHOLE) -> Decide:
+        assert self._head is not None  # noqa: S101 - as above
+        assert self.plan is not None  # noqa: S101 - as above
+        self.state = State.DECIDING
+        pieces = self._pieces
+        if pieces:
+            first = pieces[0]
+            self._body = first if len(pieces) == 1 and isinstance(first, bytes) else b"".join(pieces)
+            pieces.clear()
+        return Decide(self._head, self._body, extent, self.plan.timer)
+
+    def _answers(self, destination: str, plan: Plan, *, is_whole: bool) -> tuple[Answer, ...]:
+        match plan.body:
+            case Body.STREAMED if is_whole:
+                return (Replace(destination, self._body),)
+            case Body.STREAMED:
+                rest = (Pass("request_trailers"),) if self._has_trailers else ()
+                if plan.request_body is BodyMode.FULL_DUPLEX_STREAMED:
+                    return (Continue(destination), *self._chunks(), *rest)
+                return (Continue(destination), *[Pass("request_body")] * self._pieces_seen, *rest)
+            case Body.BUFFERED | Body.PARTIAL:
+                return (RouteBody(destination, clears_route=plan.body is Body.BUFFERED),)
+            case _:
+                return (Continue(destination),)
+
+    def _chunks(self) -> list[Chunk]:
+        """The body in pieces, of which the last says so unless trailers follow."""
+        view = memoryview(self._body)
+        chunks = [
+            Chunk("request_body", view[at : at + CHUNK_BYTES], False) for at in range(0, len(view), CHUNK_BYTES)
+        ]
+        if not self._has_trailers:
+            last = chunks.pop().piece if chunks else b""
+            chunks.append(Chunk("request_body", last, True))
+        return chunks
+
+    def _receive_response(self, event: Event) -> Command | None:
+        plan = self.plan
+        assert plan is not None  # noqa: S101 - as above
+        match event:
+            case ResponseBody(chunk, is_last) if plan.response_body is BodyMode.FULL_DUPLEX_STREAMED:
+                return Send((Chunk("response_body", chunk, is_last),))
+            case ResponseHeaders() | ResponseBody() | ResponseTrailers():
+                return Send((Pass(event.kind),))
+            case RequestBody():
+                is_owed = plan.body is Body.STREAMED and not plan.is_whole and plan.request_body is BodyMode.STREAMED
+                return Send((Pass("request_body"),)) if is_owed else None
+            case RequestTrailers():
+                return None if plan.body is Body.STREAMED else Send((Pass("request_trailers"),))
+            case EndOfInput():
+                return self._finish()
+            case DeadlineExpired():
+                return None
+            case _:
+                return self._receive_end(event)
+
+    def _receive_end(self, event: Event) -> Command:
+        """What ends a stream in every state in which a decision is owed."""
+        match event:
             case DeadlineExpired(timeout):
-                return self._finish(Reject(Reason.DECISION_TIMED_OUT, {"timeout": timeout}))
+                return self._finish(Immediate(Reject(Reason.DECISION_TIMED_OUT, {"timeout": timeout})))
             case EndOfInput():
                 return self._abort("the stream ended before its answer", is_callers_end=True)
             case _:
                 return self._abort(f"{event.kind} is out of order in state {self.state.name}")
 
-    def decided(self, outcome: Route | Reject | Reply) -> Finish:
-        """Takes the decision on the request and returns the answer that ends the stream.
-
-        Errors: RuntimeError when no decision was asked for, or the stream is done.
-        """
-        if self.state is not State.DECIDING:
-            raise RuntimeError(f"a decision in state {self.state.name}")
-        if not isinstance(outcome, Route):
-            return self._finish(outcome)
+    def _finish(self, *answers: Answer) -> Finish:
         self.state = State.DONE
-        if self._body is None:
-            return Finish(Continue(outcome.destination))
-        return Finish(Replace(outcome.destination, self._body))
-
-    def close(self) -> None:
-        """Drops the body and returns its bytes to the budget. Harmless when repeated."""
-        self.state = State.DONE
-        self._chunks.clear()
-        self._body = None
-        if self._held_bytes:
-            self._budget.give_back(self._held_bytes)
-            self._held_bytes = 0
-
-    def _take_headers(self, event: RequestHeaders) -> Command | None:
-        self._head = event.head
-        if event.end_of_stream:
-            self.state = State.DECIDING
-            return Decide(event.head, b"")
-        if event.modes is not None and event.modes.request_body is not BodyMode.FULL_DUPLEX_STREAMED:
-            return self._finish(Reject(Reason.MODE_UNSUPPORTED, {"mode": event.modes.request_body.name}))
-        self.state = State.BODY
-        return None
-
-    def _take_body(self, event: RequestBody) -> Command | None:
-        size = len(event.chunk)
-        if self._held_bytes + size > self._max_body_bytes:
-            return self._finish(Reject(Reason.BODY_TOO_LARGE, {"limit": str(self._max_body_bytes)}))
-        if not self._budget.take(size):
-            return self._finish(Reject(Reason.TOO_MUCH_HELD))
-        self._held_bytes += size
-        self._chunks.append(event.chunk)
-        return self._decide() if event.end_of_stream else None
-
-    def _decide(self) -> Decide:
-        assert self._head is not None  # noqa: S101 - state BODY is reached through _take_headers only
-        self.state = State.DECIDING
-        self._body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-        self._chunks.clear()
-        return Decide(self._head, self._body)
-
-    def _finish(self, outcome: Reject | Reply) -> Finish:
-        self.state = State.DONE
-        return Finish(Immediate(outcome))
+        return Finish(answers)
 
     def _abort(self, details: str, *, is_callers_end: bool = False) -> Abort:
         self.state = State.DONE

@@ -8,21 +8,30 @@ from typing import Any, Protocol
 import grpc
 import msgspec
 
+from extproc.admission.inflight import InFlight
 from extproc.director.decide import Director
 from extproc.parsers.request import parse_request
+from extproc.protocol.caller import is_direct_envoy
 from extproc.protocol.codec import METHOD_NAME, SERVICE_NAME, decode, encode
-from extproc.protocol.commands import Abort, Decide, Finish, Immediate
+from extproc.protocol.commands import Abort, Decide, Finish, Immediate, Send
 from extproc.protocol.events import DeadlineExpired, EndOfInput
-from extproc.protocol.stream import Budget, Stream
+from extproc.protocol.plan import Policy, Timer, wants_to_stay
+from extproc.protocol.stream import Budget, State, Stream
 from extproc.registry.store import Store
 from extproc.servers.deadlines import Deadlines
+from extproc.servers.response_record import ResponseRecord
 from extproc.telemetry.logs import LONGEST_NAME, Log
 from extproc.telemetry.metrics import Metrics
 from extproc.values.decision import Hold, Reply, Route
 from extproc.values.duration import format_duration
 from extproc.values.refusal import Reject
+from extproc.values.request import InferenceRequest
 
 END_OF_INPUT = EndOfInput()
+METHOD_PATH = f"/{SERVICE_NAME}/{METHOD_NAME}"
+NOTHING = b""
+"""No answer. As stream-unary it is sent all the same, as an empty ProcessingResponse: Envoy does not mind one that comes
+after it has ended its side."""
 
 Outcome = Route | Reject | Reply
 """A decision that is one: no `Hold`."""
@@ -37,19 +46,29 @@ class RouteLog(Protocol):
         """Counts one request routed now."""
 
 
-class StreamLimits(msgspec.Struct, frozen=True):
-    """What one stream may cost."""
+class ServiceSettings(msgspec.Struct, frozen=True):
+    """How streams are served, beside the policy of the protocol."""
 
-    max_body_bytes: int
     decision_timeout_s: float
     """From the start of the stream to its answer."""
+    message_timeout_s: float
+    """How long the data plane waits for an answer, in the modes where it has a limit."""
+    reads_usage: bool = False
+    """Streamed answers that pass by are read for their tokens."""
+
+    @property
+    def longest_wait_s(self) -> float:
+        """Of the data plane's patience a decision may spend half on waiting; the rest is for the way and the work."""
+        return self.message_timeout_s / 2
 
 
 class ExtProcService:
     """`envoy.service.ext_proc.v3.ExternalProcessor`.
 
-    The method is registered as stream-unary, though its descriptor says stream-stream, because grpc.aio then sends the
-    one answer and the stream's status in one batch; the wire cannot tell. Source: docs/decisions/002.
+    Streams that leave with their answer are served as stream-unary, though the descriptor says stream-stream, because
+    grpc.aio then sends the last answer and the stream's status in one batch; the wire cannot tell. Those that stay are
+    served as what they are: a stream that owes nothing more can then end without a message, of which Envoy would make
+    an error. Source: docs/decisions/002, 010.
     """
 
     def __init__(
@@ -59,9 +78,11 @@ class ExtProcService:
         store: Store,
         budget: Budget,
         routes: RouteLog,
+        in_flight: InFlight,
         request_round: Callable[[], None],
         metrics: Metrics,
-        limits: StreamLimits,
+        policy: Policy,
+        settings: ServiceSettings,
         clock: Callable[[], float],
         rng: Random,
     ) -> None:
@@ -69,13 +90,20 @@ class ExtProcService:
         self._store = store
         self._budget = budget
         self._routes = routes
+        self._in_flight = in_flight
         self._request_round = request_round
         self._metrics = metrics
-        self._limits = limits
-        self._deadlines = Deadlines(limits.decision_timeout_s)
+        self._policy = policy
+        self._settings = settings
+        self._deadlines = Deadlines(settings.decision_timeout_s)
         self._clock = clock
         self._rng = rng
         self._waiters: set[asyncio.Future[None]] = set()
+        self._resting: set[asyncio.Task[Any]] = set()
+        """Tasks that wait for a response and may end at any time without harm."""
+        self._dismissed: set[asyncio.Task[Any]] = set()
+        self._is_closing = False
+        self._has_warned_of_hop = False
         self._idle: asyncio.Event | None = None
         self.open_streams = 0
         self.last_stream_at_s = float("-inf")
@@ -88,8 +116,21 @@ class ExtProcService:
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Serves the method on `server`, bytes in and bytes out."""
-        method = grpc.stream_unary_rpc_method_handler(self.process)
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, {METHOD_NAME: method}),))
+        server.add_generic_rpc_handlers(
+            (_ByCaller(direct=self._build_handler(is_direct=True), other=self._build_handler(is_direct=False)),)
+        )
+
+    def _build_handler(self, *, is_direct: bool) -> Any:
+        async def leave(_requests: object, context: Any) -> bytes:
+            return await self._process(context, is_direct)
+
+        async def stay(_requests: object, context: Any) -> None:
+            if last := await self._process(context, is_direct):
+                await context.write(last)
+
+        if wants_to_stay(self._policy, is_direct=is_direct):
+            return grpc.stream_stream_rpc_method_handler(stay)
+        return grpc.stream_unary_rpc_method_handler(leave)
 
     async def wait_idle(self) -> None:
         """Returns when no stream is open."""
@@ -97,28 +138,42 @@ class ExtProcService:
         if self.open_streams:
             await self._idle.wait()
 
-    async def process(self, _requests: object, context: Any) -> bytes:
-        """Serves one stream: returns the one serialized answer, or aborts the call.
+    def dismiss_resting(self) -> None:
+        """Ends, with OK, the streams that only wait for a response, where that harms none; and from now on each that
+        would come to wait so.
+        """
+        self._is_closing = True
+        for task in self._resting:
+            self._dismissed.add(task)
+            task.cancel()
+
+    async def _process(self, context: Any, is_direct: bool) -> bytes:
+        """Serves one stream: writes what is due, and returns the last serialized answer or aborts the call.
 
         Whatever happens, what the stream held is given back.
         """
-        stream = Stream(max_body_bytes=self._limits.max_body_bytes, budget=self._budget)
-        request = _Request()
-        self.open_streams += 1
+        stream = Stream(policy=self._policy, budget=self._budget, is_direct=is_direct)
         self.last_stream_at_s = self._clock()
+        request = _Request(self.last_stream_at_s)
+        self.open_streams += 1
         task = self._deadlines.begin()
+        owes_answer = True
         try:
             command = await self._read_until_answer(stream, request, context)
+            self._deadlines.end(task)  # before anything is awaited: a limit that expires now finds nothing to cancel
+            owes_answer = False
+            if isinstance(command, Send):
+                command = await self._stay(command, stream, request, context, task)
             if isinstance(command, Finish):
-                return self._encode(command, request)
+                return await self._finish(command, request, context)
             request.outcome = "cancelled" if command.is_callers_end else "aborted"
         except asyncio.CancelledError:
-            if not self._deadlines.end(task) or task.uncancel() > 0:
+            if not (owes_answer and self._deadlines.end(task)) or task.uncancel() > 0:
                 request.outcome = "cancelled"
                 raise
             refusal = stream.receive(DeadlineExpired(format_duration(self._deadlines.limit_s)))
-            assert isinstance(refusal, Finish)  # noqa: S101 - a stream that is not done answers its deadline
-            return self._encode(refusal, request)
+            assert isinstance(refusal, Finish)  # noqa: S101 - a stream that owes an answer gives one at its deadline
+            return await self._finish(refusal, request, context)
         except Exception:  # noqa: BLE001 - an exception's text would land in Envoy's log, with client data in it
             _log.exception("a stream failed")
             command = Abort("internal error")
@@ -128,22 +183,13 @@ class ExtProcService:
             self.open_streams -= 1
             if self._idle is not None and not self.open_streams:
                 self._idle.set()
-            self._metrics.count_request(request.model, request.outcome)
+            if not request.is_counted:
+                self._metrics.count_request(request.model, request.outcome or "failed")
         await context.abort(grpc.StatusCode.INTERNAL, command.details)
         raise AssertionError("abort raises")
 
-    def _encode(self, command: Finish, request: "_Request") -> bytes:
-        answer = command.answer
-        if isinstance(answer, Immediate):
-            outcome = answer.outcome
-            request.outcome = "replied" if isinstance(outcome, Reply) else outcome.refusal.code
-            self._metrics.count_message("immediate_response", "out")
-        else:
-            request.outcome = "routed"
-            self._metrics.count_message("request_headers", "out")
-        return encode(answer)
-
-    async def _read_until_answer(self, stream: Stream, request: "_Request", context: Any) -> Finish | Abort:
+    async def _read_until_answer(self, stream: Stream, request: "_Request", context: Any) -> Send | Finish | Abort:
+        """Reads to the answer that decides. What is due before it, is sent."""
         while True:
             data = await context.read()
             event = END_OF_INPUT if data is grpc.aio.EOF else decode(data)
@@ -151,16 +197,117 @@ class ExtProcService:
             command = stream.receive(event)
             if isinstance(command, Decide):
                 return stream.decided(await self._decide(command, request))
-            if command is not None:
+            if isinstance(command, Send):
+                await self._send(command, context)
+            elif command is not None:
                 return command
+            elif stream.state is State.WATCHING:
+                return Send(())
+
+    async def _stay(
+        self, answer: Send, stream: Stream, request: "_Request", context: Any, task: asyncio.Task[Any]
+    ) -> Finish | Abort:
+        """Sends the answer that decided and goes on reading to the end of the response, of which nothing is kept."""
+        if (route := request.route) is None:
+            request.outcome = "watched"
+            return await self._follow(stream, None, context, task)
+        self._count_answer("routed", request)
+        if self._policy.response_phase == "auto":
+            self._warn_of_hop()
+        record = ResponseRecord(
+            route,
+            request.model,
+            in_flight=self._in_flight,
+            find_endpoint=lambda address: self._store.snapshot.endpoint_at(address),
+            metrics=self._metrics,
+            clock=self._clock,
+            reads_usage=self._settings.reads_usage,
+        )
+        try:
+            await self._send(answer, context)
+            stream.drop_body()
+            return await self._follow(stream, record, context, task)
+        finally:
+            record.end()
+
+    async def _follow(
+        self, stream: Stream, record: ResponseRecord | None, context: Any, task: asyncio.Task[Any]
+    ) -> Finish | Abort:
+        may_rest = stream.plan is None or stream.plan.may_end_early
+        while True:
+            if may_rest and self._is_closing:
+                return Finish()
+            if may_rest:
+                self._resting.add(task)
+            try:
+                data = await context.read()
+            except asyncio.CancelledError:
+                if task not in self._dismissed or task.uncancel() > 0:
+                    raise
+                return Finish()
+            finally:
+                self._resting.discard(task)
+                self._dismissed.discard(task)
+            event = END_OF_INPUT if data is grpc.aio.EOF else decode(data)
+            self._metrics.count_message(event.kind, "in")
+            command = stream.receive(event)
+            if isinstance(command, Send):
+                await self._send(command, context)
+                if record is not None:
+                    record.take(event)
+            elif isinstance(command, Finish | Abort):
+                return command
+
+    async def _send(self, command: Send, context: Any) -> None:
+        for answer in command.answers:
+            self._metrics.count_message(answer.kind, "out")
+            await context.write(encode(answer))
+
+    async def _finish(self, command: Finish, request: "_Request", context: Any) -> bytes:
+        """Returns the last answer, which gRPC sends in one batch with the status. The others are written before it."""
+        if not command.answers:
+            return NOTHING
+        *others, last = command.answers
+        if isinstance(last, Immediate):
+            outcome = last.outcome
+            self._count_answer("replied" if isinstance(outcome, Reply) else outcome.refusal.code, request)
+        else:
+            self._count_answer("routed", request)
+        if others:
+            await self._send(Send(tuple(others)), context)
+        self._metrics.count_message(last.kind, "out")
+        return encode(last)
+
+    def _count_answer(self, outcome: str, request: "_Request") -> None:
+        """Counts the request when its answer is given, which can be long before its stream ends."""
+        request.outcome = outcome
+        request.is_counted = True
+        self._metrics.count_request(request.model, outcome)
+
+    def _warn_of_hop(self) -> None:
+        if not self._has_warned_of_hop:
+            self._has_warned_of_hop = True
+            _log.warning(
+                "HTTP hop between Envoy and picker, or not Envoy: its streams stay open and every piece of every "
+                "response passes here, as leaving could cut responses. Said once.",
+                setting="envoy.responsePhase",
+            )
 
     async def _decide(self, command: Decide, about: "_Request") -> Outcome:
         began_at_s = self._clock()
-        request = parse_request(command.head, command.body, max_body_bytes=self._limits.max_body_bytes, now=began_at_s)
+        request = parse_request(
+            command.head,
+            command.body,
+            extent=command.extent,
+            max_body_bytes=self._policy.max_body_bytes,
+            now=began_at_s,
+        )
         if isinstance(request, Reject):
             outcome: Outcome = request
         else:
             about.model = request.model
+            if command.timer is not Timer.NONE:
+                request = self._hurry(request, command.timer, about)
             decision = self._director.decide(request, self._store.snapshot, now=began_at_s, rng=self._rng)
             while isinstance(decision, Hold):
                 await self._wait_for_news(decision)
@@ -168,11 +315,17 @@ class ExtProcService:
             outcome = decision
         now = self._clock()
         if isinstance(outcome, Route):
+            about.route = outcome
             self._routes.add(outcome.endpoints[0].id, now=now)
         self._metrics.observe_decision(now - began_at_s)
         if _log.has_debug:
             self._log_decision(about, outcome, command, now - began_at_s)
         return outcome
+
+    def _hurry(self, request: InferenceRequest, timer: Timer, about: "_Request") -> InferenceRequest:
+        """The request with what is left of the data plane's patience."""
+        spent_s = request.arrived_s - about.began_at_s if timer is Timer.SINCE_HEADERS else 0.0
+        return msgspec.structs.replace(request, may_wait_s=self._settings.longest_wait_s - spent_s)
 
     async def _wait_for_news(self, hold: Hold) -> None:
         """Returns at the next snapshot, at the latest when the hold is over."""
@@ -213,11 +366,28 @@ class ExtProcService:
         _log.debug("decided", **fields)
 
 
+class _ByCaller(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
+    """One method, handled by who calls it."""
+
+    def __init__(self, *, direct: Any, other: Any) -> None:
+        self._direct = direct
+        self._other = other
+
+    def service(self, handler_call_details: Any) -> Any:
+        """The handler for a call, None where it is for another method."""
+        if handler_call_details.method != METHOD_PATH:
+            return None
+        return self._direct if is_direct_envoy(handler_call_details.invocation_metadata) else self._other
+
+
 class _Request:
-    """What is recorded of a request when its stream ends."""
+    """What is recorded of a request while its stream is open."""
 
-    __slots__ = ("model", "outcome")
+    __slots__ = ("began_at_s", "is_counted", "model", "outcome", "route")
 
-    def __init__(self) -> None:
+    def __init__(self, began_at_s: float) -> None:
+        self.began_at_s = began_at_s
         self.model: str | None = None
-        self.outcome = "failed"
+        self.route: Route | None = None
+        self.outcome = ""
+        self.is_counted = False

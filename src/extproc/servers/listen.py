@@ -8,25 +8,48 @@ import grpc
 from extproc.errors import PortInUseError
 
 
-def build_grpc_server(*, max_receive_bytes: int | None = None) -> grpc.aio.Server:
+def build_grpc_server(
+    *, max_receive_bytes: int | None = None, max_age_s: float = 0.0, max_age_grace_s: float = 0.0
+) -> grpc.aio.Server:
     """A gRPC server that shares its ports with nobody and advertises no limit of concurrent streams.
 
+    A connection older than `max_age_s` is sent GOAWAY; its open streams then have `max_age_grace_s`. 0: no bound.
     Source: docs/architecture.md, "gRPC": SO_REUSEPORT would hide that a port is taken, and an advertised
     max_concurrent_streams made Envoy answer cold bursts with 500.
     """
     options: list[tuple[str, Any]] = [("grpc.so_reuseport", 0)]
     if max_receive_bytes is not None:
         options.append(("grpc.max_receive_message_length", max_receive_bytes))
+    if max_age_s:
+        options.append(("grpc.max_connection_age_ms", _whole_ms(max_age_s)))
+    if max_age_grace_s:
+        options.append(("grpc.max_connection_age_grace_ms", _whole_ms(max_age_grace_s)))
     return grpc.aio.server(options=options)
 
 
-def open_port(server: grpc.aio.Server, address: str, port: int, *, purpose: str, setting: str) -> int:
-    """Opens a plaintext port and returns its number, chosen by the system where `port` is 0.
+def _whole_ms(duration_s: float) -> int:
+    """At least 1, and at most what fits into gRPC's 31 bits, which there means for ever."""
+    return max(1, min(round(duration_s * 1000), 2**31 - 1))
+
+
+def open_port(
+    server: grpc.aio.Server,
+    address: str,
+    port: int,
+    *,
+    purpose: str,
+    setting: str,
+    credentials: grpc.ServerCredentials | None = None,
+) -> int:
+    """Opens a port, plaintext without `credentials`, and returns its number, chosen by the system where `port` is 0.
 
     Errors: PortInUseError, naming the flag `setting`.
     """
     try:
-        opened = server.add_insecure_port(f"{address}:{port}")
+        if credentials is None:
+            opened = server.add_insecure_port(f"{address}:{port}")
+        else:
+            opened = server.add_secure_port(f"{address}:{port}", credentials)
     except RuntimeError as exc:
         raise PortInUseError(purpose, f"{address}:{port}", setting) from exc
     return int(opened)

@@ -100,12 +100,37 @@ class ServerSettings(Group):
     )
     metrics_port: Port = setting(9090, "Port of GET /metrics.", flag="metrics-port")
     secure_serving: bool = setting(
-        True, "TLS on the ext_proc port. Not part of this version: must be set to false.", flag="secure-serving"
+        True,
+        "TLS on the ext_proc port, with a self-signed certificate unless `certPath` is set.",
+        flag="secure-serving",
+    )
+    cert_path: str | None = setting(
+        None,
+        "Directory with tls.crt and tls.key in PEM, as a Kubernetes Secret is mounted: RSA or ECDSA P-256. Envoy takes "
+        "no other curve unless its ecdh_curves say so.",
+        flag="cert-path",
+    )
+    enable_cert_reload: bool = setting(
+        True,
+        "Take over a changed pair in `certPath` for new connections; open ones keep theirs.",
+        flag="enable-cert-reload",
+    )
+    max_connection_age_s: Duration = setting(
+        0.0,
+        "Age (±10 %) at which an ext_proc connection is to be replaced, so that replicas share the load of Envoy's "
+        "long-lived connections; 0s is never, as about 1 in 100 replacements under load fails a request with a 503. "
+        "Envoy's own max_connection_duration fails none.",
+        key="maxConnectionAge",
+    )
+    max_connection_age_grace_s: Duration = setting(
+        0.0,
+        "Time for the streams of such a connection to end before they are cut; 0s is as long as they need.",
+        key="maxConnectionAgeGrace",
     )
     drain_delay_s: Duration = setting(
         5.0,
-        "After a stop signal, new streams are still served for this long, or until a second passed without one: "
-        "data planes learn late that a picker leaves.",
+        "After a stop signal, new streams are still served for this long, and while they go on coming for up to as "
+        "long again: data planes learn late that a picker leaves.",
         flag="drain-delay",
         key="drainDelay",
     )
@@ -163,9 +188,41 @@ class RequestSettings(Group):
     hold_s: Duration = setting(1.0, "How long a request may wait for fresh probes before it is refused.", key="hold")
 
 
+BodyModeName = Literal["NONE", "STREAMED", "BUFFERED", "BUFFERED_PARTIAL", "FULL_DUPLEX_STREAMED"]
+
+
 class EnvoySettings(Group):
     """How to answer the data plane."""
 
+    request_body_mode: BodyModeName = setting(
+        "FULL_DUPLEX_STREAMED", "The filter's request_body_mode, for an Envoy too old to tell it with each request."
+    )
+    response_body_mode: BodyModeName = setting("NONE", "The same of its response_body_mode.")
+    response_phase: Literal["auto", "detach", "track", "observe"] = setting(
+        "auto",
+        "Whether streams end with the request's answer (detach), or stay open until the response ends: track and "
+        "observe count requests in flight exactly, at the price that a killed picker cuts the responses it follows. "
+        "auto detaches, and observes only where an HTTP hop between Envoy and picker makes leaving unsafe.",
+    )
+    request_body_answer: Literal["auto", "whole", "chunks"] = setting(
+        "auto",
+        "How a streamed body goes back: in one message with the answer (whole), which Envoy takes, or in chunks, which "
+        "every data plane takes. auto is whole for Envoy itself, and chunks through an HTTP hop.",
+    )
+    allow_mode_override: bool = setting(
+        False,
+        "The filter has allow_mode_override: in the modes NONE, STREAMED and BUFFERED_PARTIAL the picker then asks for "
+        "the buffered body. Must not be set where the filter does not have it: requests would go anywhere.",
+    )
+    message_timeout_s: PositiveDuration = setting(
+        0.2,
+        "The filter's message_timeout; 200ms is Envoy's default. In every mode but full duplex no decision waits "
+        "longer than half of it.",
+        key="messageTimeout",
+    )
+    read_usage: bool = setting(
+        False, "Read the token usage and the time to the first token from streamed answers that pass by (observe)."
+    )
     decision_timeout_s: PositiveDuration = setting(
         10.0,
         "From the start of a stream to its answer, the upload included; then a 503. Envoy has no limit of its own in "

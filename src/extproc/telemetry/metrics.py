@@ -1,7 +1,7 @@
 """The picker's Prometheus metrics, all with the prefix `extproc_`."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import accumulate
 from typing import Protocol
 
@@ -19,6 +19,7 @@ UNKNOWN_MODEL = "unknown"
 OTHER_MODEL = "other"
 
 _DECISION_BUCKETS_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 5.0)
+_WAIT_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
 class Knowledge(Protocol):
@@ -32,18 +33,32 @@ class Knowledge(Protocol):
         """Monotonic seconds of an endpoint's last good answer."""
 
 
+class OpenRequests(Protocol):
+    """What the gauge of requests in flight reads when it is scraped."""
+
+    is_used: bool
+
+    def by_name(self, endpoints: Mapping[str, str]) -> Mapping[str, int]:
+        """Counts by name: of each endpoint of `endpoints` (id → name), and of others that still have requests."""
+
+
 class Metrics(Collector):
     """All metrics of one server, in a registry of their own."""
 
-    def __init__(self, *, knowledge: Knowledge, clock: Callable[[], float], version: str) -> None:
+    def __init__(
+        self, *, knowledge: Knowledge, in_flight: OpenRequests, clock: Callable[[], float], version: str
+    ) -> None:
         self.registry = CollectorRegistry()
         self._knowledge = knowledge
         self._model_labels: set[str] = set()
         self._pool = str(knowledge.snapshot.pool)
         self._requests: dict[tuple[str, str], int] = {}
         self._messages: dict[tuple[str, str], int] = {}
-        self._decision_counts = [0] * (len(_DECISION_BUCKETS_S) + 1)
-        self._decision_sum_s = 0.0
+        self._responses: dict[tuple[str, str], int] = {}
+        self._tokens: dict[tuple[str, str], int] = {}
+        self._decisions = _Durations(_DECISION_BUCKETS_S)
+        self._headers = _Durations(_WAIT_BUCKETS_S)
+        self._first_tokens = _Durations(_WAIT_BUCKETS_S)
         self.streams = Gauge("extproc_streams", "Open ext_proc streams.", registry=self.registry)
         self._probe_seconds = Histogram(
             "extproc_probe_seconds", "Duration of answered probes.", ["kind"], registry=self.registry
@@ -60,7 +75,7 @@ class Metrics(Collector):
         build_info = Gauge("extproc_build_info", "Always 1.", ["version"], registry=self.registry)
         build_info.labels(version).set(1)
         self.registry.register(self)
-        self.registry.register(_SnapshotCollector(knowledge, clock))
+        self.registry.register(_SnapshotCollector(knowledge, in_flight, clock))
 
     # What is counted at every request is kept in plain numbers and rendered when it is scraped: a locked counter object
     # costs ten times as much, and everything here runs in one thread. Source: docs/performance.md, "What was tried".
@@ -77,8 +92,23 @@ class Metrics(Collector):
 
     def observe_decision(self, seconds: float) -> None:
         """Records the time from a whole request to its decision, waiting for news included."""
-        self._decision_counts[bisect_left(_DECISION_BUCKETS_S, seconds)] += 1
-        self._decision_sum_s += seconds
+        self._decisions.observe(seconds)
+
+    def observe_headers(self, model: str | None, status: int, seconds: float) -> None:
+        """Records the head of a response, and the time from the decision to it. `status` 0: it could not be read."""
+        key = (self._model_label(model), str(status) if status else "unknown")
+        self._responses[key] = self._responses.get(key, 0) + 1
+        self._headers.observe(seconds)
+
+    def observe_first_token(self, seconds: float) -> None:
+        """Records the time from the decision to the first event of a streamed answer."""
+        self._first_tokens.observe(seconds)
+
+    def count_tokens(self, model: str | None, *, prompt: int, cached_prompt: int, completion: int) -> None:
+        """Counts the tokens that an engine says it read and wrote for one request."""
+        label = self._model_label(model)
+        for kind, count in (("prompt", prompt), ("cached_prompt", cached_prompt), ("completion", completion)):
+            self._tokens[label, kind] = self._tokens.get((label, kind), 0) + count
 
     def observe_probe(self, kind: str, seconds: float) -> None:
         """Records an answered probe."""
@@ -118,20 +148,61 @@ class Metrics(Collector):
         for labels, count in self._messages.items():
             messages.add_metric(labels, count)
         yield messages
-        bounds = [*(str(bound) for bound in _DECISION_BUCKETS_S), "+Inf"]
-        yield HistogramMetricFamily(
-            "extproc_decision_seconds",
-            "From the whole request to the decision, waiting for news included.",
-            buckets=list(zip(bounds, accumulate(self._decision_counts), strict=True)),
-            sum_value=self._decision_sum_s,
+        yield self._decisions.metric(
+            "extproc_decision_seconds", "From the whole request to the decision, waiting for news included."
         )
+        # What only streams that stay open can tell: without one these would stand at a zero that means nothing.
+        if self._responses:
+            responses = CounterMetricFamily(
+                "extproc_responses", "Responses seen, by HTTP status.", labels=["pool", "model", "status"]
+            )
+            for (model, status), count in self._responses.items():
+                responses.add_metric([self._pool, model, status], count)
+            yield responses
+            yield self._headers.metric(
+                "extproc_time_to_headers_seconds", "From the decision to the head of the response."
+            )
+        if self._tokens:
+            tokens = CounterMetricFamily(
+                "extproc_tokens",
+                "Tokens of streamed answers, as the engines count them.",
+                labels=["pool", "model", "kind"],
+            )
+            for (model, kind), count in self._tokens.items():
+                tokens.add_metric([self._pool, model, kind], count)
+            yield tokens
+        if self._first_tokens.count:
+            yield self._first_tokens.metric(
+                "extproc_time_to_first_token_seconds", "From the decision to the first event of a streamed answer."
+            )
+
+
+class _Durations:
+    """A histogram in plain numbers."""
+
+    def __init__(self, bounds_s: tuple[float, ...]) -> None:
+        self.count = 0
+        self._bounds_s = bounds_s
+        self._counts = [0] * (len(bounds_s) + 1)
+        self._sum_s = 0.0
+
+    def observe(self, seconds: float) -> None:
+        self.count += 1
+        self._counts[bisect_left(self._bounds_s, seconds)] += 1
+        self._sum_s += seconds
+
+    def metric(self, name: str, documentation: str) -> Metric:
+        bounds = [*(str(bound) for bound in self._bounds_s), "+Inf"]
+        buckets = list(zip(bounds, accumulate(self._counts), strict=True))
+        return HistogramMetricFamily(name, documentation, buckets=buckets, sum_value=self._sum_s)
 
 
 class _SnapshotCollector(Collector):
     """Gauges that are read off the current snapshot at each scrape."""
 
-    def __init__(self, knowledge: Knowledge, clock: Callable[[], float]) -> None:
+    def __init__(self, knowledge: Knowledge, in_flight: OpenRequests, clock: Callable[[], float]) -> None:
         self._knowledge = knowledge
+        self._in_flight = in_flight
         self._clock = clock
 
     def collect(self) -> Iterable[Metric]:
@@ -162,3 +233,13 @@ class _SnapshotCollector(Collector):
                 ages.add_metric(["models", state.endpoint.name], now - answered_at_s)
         yield ready
         yield ages
+        if self._in_flight.is_used:
+            open_requests = GaugeMetricFamily(
+                "extproc_endpoint_inflight",
+                "Requests that the endpoint is answering, of those whose streams stay open until the end.",
+                labels=["pool", "endpoint"],
+            )
+            names = {id_: state.endpoint.name for id_, state in snapshot.endpoints.items()}
+            for name, count in self._in_flight.by_name(names).items():
+                open_requests.add_metric([pool, name], count)
+            yield open_requests

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from tests.secret import mount, self_signed
 
 from extproc.cli import main
 from extproc.settings.load import load_settings
@@ -100,9 +101,19 @@ def test_an_unknown_flag_is_a_usage_error() -> None:
 
 
 def test_flags_without_effect_are_told() -> None:
-    result = check("--cert-path=/x")
+    result = check("--refresh-metrics-interval=50ms")
     assert result.exit_code == 0
-    assert "# --cert-path has no effect in this version\n" in result.stdout
+    assert "# --refresh-metrics-interval has no effect in this version\n" in result.stdout
+
+
+def test_the_certificate_is_checked_too(tmp_path: Path) -> None:
+    mount(tmp_path, self_signed())
+    assert check("--cert-path", tmp_path).exit_code == 0
+    (tmp_path / "tls.key").unlink()
+    result = check("--cert-path", tmp_path)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"{tmp_path}/tls.key: cannot be read: No such file or directory" in result.stderr
+    assert check("--cert-path", tmp_path, "--secure-serving=false").exit_code == 0
 
 
 def test_the_endpoints_file_is_checked_too(tmp_path: Path) -> None:

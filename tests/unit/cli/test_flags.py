@@ -88,9 +88,15 @@ def test_durations_are_gos_or_nanoseconds(value: str, seconds: float) -> None:
     assert read("--drain-timeout", value)[0].server.drain_timeout_s == seconds
 
 
-@pytest.mark.parametrize("name", [*WITHOUT_EFFECT])
+def test_the_certificate_flags_of_todays_pickers() -> None:
+    server = read("--cert-path", "/certs", "-enableCertReload=false")[0].server
+    assert (server.secure_serving, server.cert_path, server.enable_cert_reload) == (True, "/certs", False)
+    assert read("--enable-cert-reload", "--cert-path=")[0].server.enable_cert_reload
+
+
+@pytest.mark.parametrize("name", WITHOUT_EFFECT)
 def test_flags_without_effect_are_taken_and_told(name: str) -> None:
-    settings, ignored = read(f"--{name}", *([] if WITHOUT_EFFECT[name] else ["5s"]))
+    settings, ignored = read(f"--{name}", "5s")
     assert (settings, ignored) == (Settings(), [name])
 
 

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from envoy_data_plane.envoy.config.core.v3 import HeaderMap, HeaderValue, Metadata
 from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import ProcessingModeBodySendMode as Mode
+from envoy_data_plane.envoy.extensions.filters.http.ext_proc.v3 import ProcessingModeHeaderSendMode as Header
 from envoy_data_plane.envoy.service.ext_proc.v3 import (
     CommonResponseResponseStatus,
     HttpBody,
@@ -21,7 +22,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc.protocol.codec import HEADERS_READ, METHOD_NAME, SERVICE_NAME, decode, encode
-from extproc.protocol.commands import Answer, Continue, Immediate, Replace
+from extproc.protocol.commands import (
+    Answer,
+    AwaitBody,
+    Chunk,
+    Continue,
+    Immediate,
+    ModeOverride,
+    Pass,
+    PassKind,
+    Replace,
+    RouteBody,
+)
 from extproc.protocol.events import (
     BodyMode,
     Event,
@@ -29,7 +41,9 @@ from extproc.protocol.events import (
     RequestBody,
     RequestHeaders,
     RequestTrailers,
-    ResponsePhase,
+    ResponseBody,
+    ResponseHeaders,
+    ResponseTrailers,
     Unknown,
 )
 from extproc.values.decision import Reply
@@ -83,11 +97,31 @@ def read_headers(message: ProcessingRequest) -> RequestHeaders:
             id="trailers",
         ),
         pytest.param(
-            ProcessingRequest(response_headers=HttpHeaders()), ResponsePhase("response_headers"), id="response headers"
+            ProcessingRequest(response_headers=HttpHeaders()),
+            ResponseHeaders(0, "", None, False),
+            id="response headers without any",
         ),
-        pytest.param(ProcessingRequest(response_body=HttpBody()), ResponsePhase("response_body"), id="response body"),
         pytest.param(
-            ProcessingRequest(response_trailers=HttpTrailers()), ResponsePhase("response_trailers"), id="its trailers"
+            ProcessingRequest(
+                response_headers=HttpHeaders(
+                    headers=HeaderMap(
+                        headers=[raw(":status", b"404"), raw("status", b"200"), raw("content-type", b"a/b")]
+                    ),
+                    end_of_stream=True,
+                )
+            ),
+            ResponseHeaders(404, "a/b", None, True),
+            id="response headers",
+        ),
+        pytest.param(ProcessingRequest(response_body=HttpBody(body=b"x")), ResponseBody(b"x", False), id="its body"),
+        pytest.param(
+            ProcessingRequest(response_body=HttpBody(end_of_stream=True)), ResponseBody(b"", True), id="its body's end"
+        ),
+        pytest.param(ProcessingRequest(response_trailers=HttpTrailers()), ResponseTrailers(), id="its trailers"),
+        pytest.param(
+            ProcessingRequest(request_headers=HttpHeaders(), observability_mode=True),
+            RequestHeaders(RequestHead("", "", {}), False, None, is_observability=True),
+            id="observability",
         ),
         pytest.param(ProcessingRequest(), Unknown("a ProcessingRequest of no known kind"), id="no kind"),
         pytest.param(
@@ -154,6 +188,55 @@ def test_a_mode_of_a_later_envoy_is_none_that_works() -> None:
     event = decode(later)
     assert isinstance(event, RequestHeaders)
     assert event.modes == Modes(BodyMode.GRPC, BodyMode.NONE)
+
+
+def test_a_body_that_comes_early_is_told() -> None:
+    config = ProtocolConfiguration(request_body_mode=Mode.STREAMED, send_body_without_waiting_for_header_response=True)
+    assert read_headers(headers_message(config=config)).modes == Modes(BodyMode.STREAMED, BodyMode.NONE, True)
+
+
+@pytest.mark.parametrize("status", [b"", b"20", b"2000", b"abc", "²00".encode(), b"-12", b"\xff\xff\xff"])
+def test_a_status_that_is_none_is_zero(status: bytes) -> None:
+    message = ProcessingRequest(response_headers=HttpHeaders(headers=HeaderMap(headers=[raw(":status", status)])))
+    event = decode(bytes(message))
+    assert isinstance(event, ResponseHeaders)
+    assert event.status == 0
+
+
+EXT_PROC = "envoy.filters.http.ext_proc"
+SERVED = "x-gateway-destination-endpoint-served"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "metadata", "served_by"),
+    [
+        pytest.param({}, {}, None, id="not told"),
+        pytest.param({EXT_PROC: {"upstream.address": "10.0.0.1:80"}}, {}, "10.0.0.1:80", id="an attribute"),
+        pytest.param({EXT_PROC: {"upstream.address": "[2001:DB8:0::1]:80"}}, {}, "[2001:db8::1]:80", id="IPv6"),
+        pytest.param({EXT_PROC: {"source.address": "10.0.0.1:80"}}, {}, None, id="another attribute"),
+        pytest.param({"other": {"upstream.address": "10.0.0.1:80"}}, {}, None, id="of another filter"),
+        pytest.param({EXT_PROC: {"upstream.address": 5}}, {}, None, id="a number"),
+        pytest.param({}, {"envoy.lb": {SERVED: "10.0.0.2:80"}}, "10.0.0.2:80", id="metadata"),
+        pytest.param({}, {"envoy.lb": {DESTINATION: "10.0.0.2:80"}}, None, id="where it was meant to go"),
+        pytest.param(
+            {EXT_PROC: {"upstream.address": "10.0.0.1:80"}},
+            {"envoy.lb": {SERVED: "10.0.0.2:80"}},
+            "10.0.0.1:80",
+            id="both: what Envoy itself says",
+        ),
+    ],
+)
+def test_who_served(
+    attributes: dict[str, dict[str, Any]], metadata: dict[str, dict[str, Any]], served_by: str | None
+) -> None:
+    message = ProcessingRequest(
+        response_headers=HttpHeaders(),
+        attributes={name: Struct.from_dict(fields) for name, fields in attributes.items()},
+        metadata_context=Metadata(filter_metadata={name: Struct.from_dict(f) for name, f in metadata.items()}),
+    )
+    event = decode(bytes(message))
+    assert isinstance(event, ResponseHeaders)
+    assert event.served_by == served_by
 
 
 @pytest.mark.parametrize(
@@ -263,6 +346,69 @@ def test_a_route_names_its_destination_in_header_and_metadata(destination: str, 
         assert common.status is CommonResponseResponseStatus.CONTINUE_AND_REPLACE
         assert common.body_mutation is not None
         assert common.body_mutation.body == body, "also an empty body is said to be the body"
+
+
+@pytest.mark.parametrize("clears_route", [True, False])
+def test_a_route_by_the_body_stands_in_the_answer_to_the_body(clears_route: bool) -> None:
+    response = written(RouteBody("10.0.0.1:80", clears_route))
+    assert response.request_headers is None
+    assert response.request_body is not None
+    common = response.request_body.response
+    assert common is not None
+    assert (common.clear_route_cache, common.body_mutation) == (clears_route, None)
+    assert headers_of(common.header_mutation) == {DESTINATION: "10.0.0.1:80"}
+    assert response.dynamic_metadata is not None
+    assert response.dynamic_metadata.to_dict() == {"envoy.lb": {DESTINATION: "10.0.0.1:80"}}
+
+
+@pytest.mark.parametrize(
+    ("override", "modes"),
+    [
+        (None, None),
+        (ModeOverride(BodyMode.NONE, sends_response=False), (Mode.NONE, Header.SKIP)),
+        (ModeOverride(BodyMode.STREAMED, sends_response=True), (Mode.STREAMED, Header.SEND)),
+    ],
+    ids=["none", "nothing of the response", "all of the response"],
+)
+def test_a_body_is_awaited_and_a_destination_of_the_clients_is_taken_away(
+    override: ModeOverride | None, modes: tuple[Mode, Header] | None
+) -> None:
+    response = written(AwaitBody(override))
+    assert response.request_headers is not None
+    common = response.request_headers.response
+    assert common is not None
+    assert common.header_mutation is not None
+    assert common.header_mutation.remove_headers == [DESTINATION]
+    assert common.header_mutation.set_headers == []
+    assert common.status is CommonResponseResponseStatus.CONTINUE
+    mode = response.mode_override
+    if modes is None:
+        assert mode is None
+    else:
+        assert mode is not None
+        assert mode.request_body_mode is Mode.BUFFERED
+        assert (mode.response_body_mode, mode.response_header_mode) == modes
+        assert mode.response_trailer_mode is mode.response_header_mode
+        assert mode.request_trailer_mode is Header.SKIP
+
+
+@pytest.mark.parametrize("kind", get_args(PassKind))
+def test_a_pass_changes_nothing(kind: PassKind) -> None:
+    response = written(Pass(kind))
+    assert bytes(getattr(response, kind)) == b""
+    others = [*get_args(PassKind), "request_headers", "immediate_response", "dynamic_metadata", "mode_override"]
+    assert [name for name in others if getattr(response, name) is not None] == [kind]
+
+
+@given(piece=st.binary(max_size=200), end=st.booleans(), is_view=st.booleans())
+@pytest.mark.parametrize("kind", ["request_body", "response_body"])
+def test_a_chunk_goes_back_byte_for_byte(kind: Any, piece: bytes, end: bool, is_view: bool) -> None:
+    response = written(Chunk(kind, memoryview(piece) if is_view else piece, end))
+    body = getattr(response, kind)
+    assert body is not None
+    streamed = body.response.body_mutation.streamed_response
+    assert (streamed.body, streamed.end_of_stream) == (piece, end)
+    assert body.response.header_mutation is None
 
 
 DETAILS = dict.fromkeys(["format", "limit", "encoding", "model", "available", "timeout", "mode"], "x")

@@ -5,6 +5,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.known import POOL, answered, failed, listed, refused
 
+from extproc.admission.inflight import InFlight
 from extproc.registry.changes import Change, Failure
 from extproc.registry.store import Store
 from extproc.telemetry.metrics import MODEL_LABELS, Metrics
@@ -17,7 +18,7 @@ def metrics_of(*changes: Change) -> tuple[Store, Metrics]:
     store = Store(POOL)
     for now, change in enumerate(changes):
         store.apply(change, now=float(now))
-    return store, Metrics(knowledge=store, clock=lambda: NOW, version="1.2.3")
+    return store, Metrics(knowledge=store, in_flight=InFlight(), clock=lambda: NOW, version="1.2.3")
 
 
 def scrape(metrics: Metrics, name: str, *labels: str) -> dict[str, float]:
@@ -110,6 +111,44 @@ def test_messages_probes_source_and_build() -> None:
     assert scrape(metrics, "extproc_probe_failures_total", "kind", "reason") == {"models timeout": 1.0}
     assert scrape(metrics, "extproc_source_connected", "source") == {"file": 1.0, "dns": 0.0}
     assert scrape(metrics, "extproc_build_info", "version") == {"1.2.3": 1.0}
+
+
+def test_nothing_is_said_of_responses_while_none_was_seen() -> None:
+    """A zero would read as "no request in flight", which a picker that leaves its streams cannot know."""
+    _, metrics = metrics_of(listed("a"), answered("a", "m"))
+    page = generate_latest(metrics.registry).decode()
+    for name in ("endpoint_inflight", "responses", "time_to_headers", "tokens", "time_to_first_token"):
+        assert f"extproc_{name}" not in page
+
+
+def test_responses_that_pass_by() -> None:
+    _, metrics = metrics_of(listed("a"), answered("a", "m"))
+    metrics.observe_headers("m", 200, 0.5)
+    metrics.observe_headers("m", 200, 0.25)
+    metrics.observe_headers(None, 0, 1.0)
+    metrics.observe_first_token(2.0)
+    metrics.count_tokens("m", prompt=7, cached_prompt=4, completion=2)
+    metrics.count_tokens("m", prompt=1, cached_prompt=0, completion=2)
+    assert scrape(metrics, "extproc_responses_total", "model", "status") == {"m 200": 2.0, "none unknown": 1.0}
+    assert scrape(metrics, "extproc_time_to_headers_seconds_sum") == {"": 1.75}
+    assert scrape(metrics, "extproc_time_to_headers_seconds_bucket", "le")["0.5"] == 2.0
+    assert scrape(metrics, "extproc_time_to_first_token_seconds_count") == {"": 1.0}
+    assert scrape(metrics, "extproc_tokens_total", "model", "kind") == {
+        "m prompt": 8.0,
+        "m cached_prompt": 4.0,
+        "m completion": 4.0,
+    }
+
+
+def test_requests_in_flight() -> None:
+    store, metrics = metrics_of(listed("ab"), answered("a", "m"))
+    [first, _] = [state.endpoint for state in store.snapshot.endpoints.values()]
+    in_flight = InFlight()
+    metrics = Metrics(knowledge=store, in_flight=in_flight, clock=lambda: NOW, version="1")
+    in_flight.begin(first)
+    assert scrape(metrics, "extproc_endpoint_inflight", "endpoint") == {"a": 1.0, "b": 0.0}
+    in_flight.end(first)
+    assert scrape(metrics, "extproc_endpoint_inflight", "endpoint") == {"a": 0.0, "b": 0.0}
 
 
 def test_two_servers_in_one_process_do_not_meet() -> None:

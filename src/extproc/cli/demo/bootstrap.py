@@ -1,4 +1,4 @@
-"""The bootstrap of an Envoy with one listener, one pool and at most one picker: settings in, the dict it reads out."""
+"""Envoy's bootstrap, as the dict it reads: a gateway with one pool and its pickers, or a hop before a picker."""
 
 from __future__ import annotations
 
@@ -10,11 +10,23 @@ HeaderMode = Literal["SEND", "SKIP"]
 BodyMode = Literal["NONE", "STREAMED", "BUFFERED", "BUFFERED_PARTIAL", "FULL_DUPLEX_STREAMED"]
 
 _DESTINATION = "x-gateway-destination-endpoint"
+# No earlier bound for a connection than for the clusters; Envoy's default is 1,024.
+_CONCURRENT_STREAMS = 40_000
+# HTTP/2's own default, and the least that Envoy takes.
+_LEAST_WINDOW_BYTES = 65_535
 # Envoy's default of 1,024 open requests turned 276 of 1,300 open answers into 500 (measured).
 _CIRCUIT_BREAKERS = {
     "thresholds": [
         {"max_connections": 40_000, "max_pending_requests": 40_000, "max_requests": 40_000, "max_retries": 1_000}
     ]
+}
+_READINESS_CHECK = {
+    "timeout": "1s",
+    "interval": "0.25s",
+    "no_traffic_interval": "0.25s",  # by default an unused cluster is checked once a minute
+    "unhealthy_threshold": 1,
+    "healthy_threshold": 1,
+    "grpc_health_check": {"service_name": "readiness"},
 }
 
 
@@ -32,6 +44,8 @@ class ProcessingMode:
     response_body: BodyMode = "NONE"
     response_trailers: HeaderMode = "SKIP"
     message_timeout_s: float = 5.0
+    sends_body_early: bool = False
+    """The body does not wait for the answer to the headers. With request body STREAMED only."""
 
 
 DETACHED = ProcessingMode()
@@ -45,24 +59,36 @@ ISTIO = ProcessingMode(
 )
 """What Istio (≥ 1.27) configures for an InferencePool: full duplex both ways."""
 
+TRACKING = ProcessingMode(response_headers="SEND", response_trailers="SEND")
+"""The stream stays open until the answer ends, by whatever end, and carries nothing of the answer's body."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewaySettings:
-    """One listener, one pool of endpoints, at most one picker.
+    """One listener, one pool of endpoints, and the pickers, if any, that share the requests.
 
     Addresses are `ip:port`, IPv6 in brackets; names are not resolved. Port 0 lets the kernel choose.
     """
 
     endpoints: Sequence[str]
-    picker: str | None = None
-    """Where the ext_proc server listens (plaintext HTTP/2); None: no ext_proc filter and plain round robin."""
+    endpoints_http2: bool = False
+    """The endpoints are spoken to in cleartext HTTP/2, which keeps request trailers, and not in HTTP/1.1."""
+    picker: str | Sequence[str] | None = None
+    """Where the ext_proc servers listen (HTTP/2), one address or several, asked in turn; None or none: no
+    ext_proc filter and plain round robin."""
+    picker_tls: bool = False
+    """Speak TLS to them and take any certificate, as Envoy AI Gateway does. False: plaintext."""
+    picker_health_checks: bool = False
+    """Envoy asks each picker's gRPC health service for `readiness` four times a second and leaves one that is not
+    ready. With none ready it asks all of them. It serves once every picker was asked once."""
     listener_port: int = 0
     admin_port: int = 0
     pick_from: Literal["header", "metadata"] = "header"
     """Envoy's `override_host` reads the pick from here; Istio: metadata only."""
     processing_mode: ProcessingMode = DETACHED
     buffer_limit_bytes: int = 32 * 1024 * 1024
-    """The listener's: bodies above it get 413 when buffered, and are never retried (Envoy's default is 1 MiB)."""
+    """The listener's, and the window of an HTTP/2 client's stream: bodies above it get 413 when buffered, and are never
+    retried (Envoy's default is 1 MiB)."""
     retries: int = 0
     """When a pod refuses or resets, go on to the next address of the pick, so often. Past the pick's last address Envoy
     asks its round robin, which knows nothing of models: no more than the picker lists fallbacks. Source:
@@ -78,37 +104,87 @@ def envoy_config(settings: GatewaySettings) -> dict[str, object]:
     """
     clusters = [_pool_cluster(settings)]
     http_filters: list[dict[str, object]] = []
-    if settings.picker is not None:
-        clusters.append(_picker_cluster(settings.picker))
+    if _pickers(settings):
+        clusters.append(_picker_cluster(settings))
         http_filters.append(_ext_proc_filter(settings))
-    http_filters.append(
-        _typed("envoy.filters.http.router", "envoy.extensions.filters.http.router.v3.Router"),
-    )
     route: dict[str, object] = {"cluster": "pool", "timeout": "0s"}
     if settings.retries:
         route["retry_policy"] = {"retry_on": "connect-failure,refused-stream,reset", "num_retries": settings.retries}
-    connection_manager = _typed(
-        "envoy.filters.network.http_connection_manager",
-        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        stat_prefix="gateway",
+    # A buffered body over HTTP/2 got 413 above the stream's window, 16 MiB by default, whatever the listener's limit.
+    window_bytes = max(settings.buffer_limit_bytes, _LEAST_WINDOW_BYTES)
+    connection_manager = _connection_manager(
+        "gateway",
+        route,
+        http_filters,
         codec_type="AUTO",
-        route_config={
-            "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": route}]}]
+        http2_protocol_options={
+            "initial_stream_window_size": window_bytes,
+            "initial_connection_window_size": window_bytes,
         },
-        http_filters=http_filters,
     )
-    listener = {
-        "name": "gateway",
-        # With it two Envoys on one fixed port would start without a word and share the requests.
-        "enable_reuse_port": settings.listener_port == 0,
-        "per_connection_buffer_limit_bytes": settings.buffer_limit_bytes,
-        "address": _address(f"127.0.0.1:{settings.listener_port}"),
-        "filter_chains": [{"filters": [connection_manager]}],
+    listener = _listener("gateway", settings.listener_port, connection_manager) | {
+        "per_connection_buffer_limit_bytes": settings.buffer_limit_bytes
     }
+    return _bootstrap(settings.admin_port, listener, clusters)
+
+
+def hop_config(picker: str, *, listener_port: int = 0, admin_port: int = 0) -> dict[str, object]:
+    """The bootstrap of an Envoy that passes cleartext HTTP/2 on to `picker` (`ip:port`), as a sidecar's does.
+
+    Its listener is what a gateway takes for the picker. It ends no stream of its own accord: no timeout, no idle limit.
+    Raises ValueError for an address that is not `ip:port`.
+    """
+    connection_manager = _connection_manager(
+        "hop",
+        {"cluster": "picker", "timeout": "0s"},
+        [],
+        codec_type="HTTP2",
+        http2_protocol_options={"max_concurrent_streams": _CONCURRENT_STREAMS},
+        stream_idle_timeout="0s",
+    )
+    cluster = {
+        "name": "picker",
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "circuit_breakers": _CIRCUIT_BREAKERS,
+        "typed_extension_protocol_options": _http2_options(),
+        "load_assignment": _load_assignment("picker", [picker]),
+    }
+    return _bootstrap(admin_port, _listener("hop", listener_port, connection_manager), [cluster])
+
+
+def _bootstrap(
+    admin_port: int, listener: Mapping[str, object], clusters: Sequence[Mapping[str, object]]
+) -> dict[str, object]:
     return {
-        "admin": {"address": _address(f"127.0.0.1:{settings.admin_port}")},
+        "admin": {"address": _address(f"127.0.0.1:{admin_port}")},
         "static_resources": {"listeners": [listener], "clusters": clusters},
     }
+
+
+def _listener(name: str, port: int, connection_manager: Mapping[str, object]) -> dict[str, object]:
+    return {
+        "name": name,
+        # With it two Envoys on one fixed port would start without a word and share the requests.
+        "enable_reuse_port": port == 0,
+        "address": _address(f"127.0.0.1:{port}"),
+        "filter_chains": [{"filters": [connection_manager]}],
+    }
+
+
+def _connection_manager(
+    name: str, route: Mapping[str, object], filters: Sequence[Mapping[str, object]], **fields: object
+) -> dict[str, object]:
+    router = _typed("envoy.filters.http.router", "envoy.extensions.filters.http.router.v3.Router")
+    routes = [{"match": {"prefix": "/"}, "route": route}]
+    return _typed(
+        "envoy.filters.network.http_connection_manager",
+        "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        stat_prefix=name,
+        route_config={"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
+        http_filters=[*filters, router],
+        **fields,
+    )
 
 
 def _typed(name: str, type_name: str, **fields: object) -> dict[str, object]:
@@ -128,6 +204,19 @@ def _load_assignment(cluster: str, addresses: Sequence[str]) -> dict[str, object
     return {"cluster_name": cluster, "endpoints": [{"lb_endpoints": endpoints}]}
 
 
+def _http2_options() -> dict[str, object]:
+    name = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    return {
+        name: {"@type": f"type.googleapis.com/{name}", "explicit_http_config": {"http2_protocol_options": {}}},
+    }
+
+
+def _pickers(settings: GatewaySettings) -> Sequence[str]:
+    if settings.picker is None:
+        return ()
+    return (settings.picker,) if isinstance(settings.picker, str) else settings.picker
+
+
 def _pool_cluster(settings: GatewaySettings) -> dict[str, object]:
     balancing = {
         "typed_extension_config": _typed(
@@ -135,7 +224,7 @@ def _pool_cluster(settings: GatewaySettings) -> dict[str, object]:
             "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin",
         )
     }
-    if settings.picker is not None:
+    if _pickers(settings):
         source: dict[str, object] = (
             {"header": _DESTINATION}
             if settings.pick_from == "header"
@@ -149,7 +238,7 @@ def _pool_cluster(settings: GatewaySettings) -> dict[str, object]:
                 fallback_policy={"policies": [balancing]},
             )
         }
-    return {
+    cluster: dict[str, object] = {
         "name": "pool",
         "type": "STATIC",
         "connect_timeout": "1s",
@@ -157,11 +246,13 @@ def _pool_cluster(settings: GatewaySettings) -> dict[str, object]:
         "load_balancing_policy": {"policies": [balancing]},
         "load_assignment": _load_assignment("pool", settings.endpoints),
     }
+    if settings.endpoints_http2:
+        cluster["typed_extension_protocol_options"] = _http2_options()
+    return cluster
 
 
-def _picker_cluster(address: str) -> dict[str, object]:
-    http_options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-    return {
+def _picker_cluster(settings: GatewaySettings) -> dict[str, object]:
+    cluster: dict[str, object] = {
         "name": "picker",
         "type": "STATIC",
         "connect_timeout": "1s",
@@ -173,14 +264,25 @@ def _picker_cluster(address: str) -> dict[str, object]:
             "base_ejection_time": "5s",
             "max_ejection_percent": 100,
         },
-        "typed_extension_protocol_options": {
-            http_options: {
-                "@type": f"type.googleapis.com/{http_options}",
-                "explicit_http_config": {"http2_protocol_options": {}},
-            }
-        },
-        "load_assignment": _load_assignment("picker", [address]),
+        "typed_extension_protocol_options": _http2_options(),
+        "load_assignment": _load_assignment("picker", _pickers(settings)),
     }
+    if settings.picker_tls:
+        # Without a validation context Envoy takes any certificate.
+        cluster["transport_socket"] = _typed(
+            "envoy.transport_sockets.tls",
+            "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+            common_tls_context={"alpn_protocols": ["h2"]},
+        )
+    if settings.picker_health_checks:
+        cluster["health_checks"] = [_READINESS_CHECK]
+        cluster["common_lb_config"] = {
+            # By default Envoy asks all of them while fewer than half are ready.
+            "healthy_panic_threshold": {"value": 1},
+            # By default a verdict within a second of the one before it reaches the workers at that second's end.
+            "update_merge_window": "0s",
+        }
+    return cluster
 
 
 def _ext_proc_filter(settings: GatewaySettings) -> dict[str, object]:
@@ -204,6 +306,8 @@ def _ext_proc_filter(settings: GatewaySettings) -> dict[str, object]:
             "response_trailer_mode": mode.response_trailers,
         },
     }
+    if mode.sends_body_early:
+        fields["send_body_without_waiting_for_header_response"] = True
     return _typed(
         "envoy.filters.http.ext_proc",
         "envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor",

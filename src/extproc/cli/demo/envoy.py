@@ -23,13 +23,22 @@ from typing import Self
 
 import aiohttp
 
-from extproc.cli.demo.bootstrap import DETACHED, ISTIO, GatewaySettings, ProcessingMode, envoy_config
+from extproc.cli.demo.bootstrap import (
+    DETACHED,
+    ISTIO,
+    TRACKING,
+    GatewaySettings,
+    ProcessingMode,
+    envoy_config,
+    hop_config,
+)
 from extproc.cli.demo.child import end_process, last_lines
 from extproc.errors import ExtprocError
 
 __all__ = [
     "DETACHED",
     "ISTIO",
+    "TRACKING",
     "Envoy",
     "EnvoyError",
     "EnvoyNotFoundError",
@@ -38,6 +47,7 @@ __all__ = [
     "ProcessingMode",
     "envoy_config",
     "find_envoy",
+    "hop_config",
 ]
 
 _START_TIMEOUT_S = 20.0

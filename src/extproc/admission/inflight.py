@@ -1,0 +1,50 @@
+"""How many requests each endpoint is answering, exact for the requests whose streams stay open until the end."""
+
+from collections.abc import Mapping
+
+from extproc.values.endpoint import Endpoint
+
+
+class InFlight:
+    """Counts of open requests by endpoint. What is begun must be ended, whatever becomes of the stream."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.is_used = False
+        """A request has been counted at some time: until then zero means "not known"."""
+        self._counts: dict[str, int] = {}
+        self._endpoints: dict[str, Endpoint] = {}
+
+    def __repr__(self) -> str:
+        return f"<InFlight {self.total} at {len(self._counts)} endpoints>"
+
+    def begin(self, endpoint: Endpoint) -> None:
+        """A request is now at `endpoint`."""
+        self.is_used = True
+        self.total += 1
+        self._counts[endpoint.id] = self._counts.get(endpoint.id, 0) + 1
+        self._endpoints[endpoint.id] = endpoint
+
+    def end(self, endpoint: Endpoint) -> None:
+        """A request that was begun there is no longer there."""
+        self.total -= 1
+        left = self._counts[endpoint.id] - 1
+        if left:
+            self._counts[endpoint.id] = left
+        else:
+            del self._counts[endpoint.id], self._endpoints[endpoint.id]
+
+    def count(self, endpoint_id: str) -> int:
+        """Requests at an endpoint, 0 for one never heard of."""
+        return self._counts.get(endpoint_id, 0)
+
+    def by_name(self, endpoints: Mapping[str, str]) -> dict[str, int]:
+        """Counts by name: of each endpoint of `endpoints` (id → name), and of those gone that still have requests.
+
+        What stands under one name, such as an endpoint and its predecessor at another address, is put together.
+        """
+        counts = dict.fromkeys(endpoints.values(), 0)
+        for id_, count in self._counts.items():
+            name = self._endpoints[id_].name
+            counts[name] = counts.get(name, 0) + count
+        return counts

@@ -1,0 +1,46 @@
+"""Counts of requests in flight."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extproc.admission.inflight import InFlight
+from extproc.values.endpoint import Endpoint
+
+A, B = Endpoint("a/1", "a", "10.0.0.1:80"), Endpoint("b/1", "b", "10.0.0.2:80")
+MOVED = Endpoint("a/2", "a", "10.0.0.3:80")
+
+
+def test_what_was_begun_and_not_ended_is_in_flight() -> None:
+    in_flight = InFlight()
+    assert not in_flight.is_used
+    for endpoint in (A, A, B):
+        in_flight.begin(endpoint)
+    in_flight.end(A)
+    assert (in_flight.count(A.id), in_flight.count(B.id), in_flight.count("?"), in_flight.total) == (1, 1, 0, 2)
+    assert in_flight.is_used
+    assert repr(in_flight) == "<InFlight 2 at 2 endpoints>"
+
+
+def test_by_name_has_a_zero_for_each_endpoint_and_those_gone_that_still_answer() -> None:
+    in_flight = InFlight()
+    in_flight.begin(B)
+    assert in_flight.by_name({A.id: "a"}) == {"a": 0, "b": 1}
+    in_flight.end(B)
+    assert in_flight.by_name({A.id: "a"}) == {"a": 0}
+
+
+def test_an_endpoint_and_its_predecessor_of_the_same_name_are_one_series() -> None:
+    in_flight = InFlight()
+    for endpoint in (A, MOVED, MOVED):
+        in_flight.begin(endpoint)
+    assert in_flight.by_name({MOVED.id: "a"}) == {"a": 3}
+
+
+@given(st.lists(st.sampled_from([A, B, MOVED])))
+def test_nothing_is_left_when_all_have_ended(endpoints: list[Endpoint]) -> None:
+    in_flight = InFlight()
+    for endpoint in endpoints:
+        in_flight.begin(endpoint)
+    for endpoint in endpoints:
+        in_flight.end(endpoint)
+    assert repr(in_flight) == "<InFlight 0 at 0 endpoints>"
