@@ -103,7 +103,7 @@ async def test_an_empty_config_file_serves(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_it_in_peace_and_requests_are_still_served(number: signal.Signals) -> None:
     """The request comes on a connection that was open before, a moment after the picker said that it leaves."""
-    flags = ("--drain-delay=1h",)
+    flags = ("--drain-delay=2s",)
     async with InstantUpstream() as upstream, Picker({"only": upstream.address}, flags=flags) as picker:
         async with grpc.aio.insecure_channel(picker.address) as channel:
             await channel.channel_ready()

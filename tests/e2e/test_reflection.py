@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -15,6 +16,8 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from tests.e2e.picker import Picker
 from tests.e2e.upstreams import InstantUpstream
+
+from extproc.cli.probe import DIRECT_ENVOY
 
 EXT_PROC = "envoy.service.ext_proc.v3.ExternalProcessor"
 SERVICES = [EXT_PROC, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"]
@@ -34,7 +37,7 @@ async def site() -> AsyncIterator[tuple[Picker, str]]:
 async def test_list_describe_and_call_from_the_descriptors_alone(site: tuple[Picker, str]) -> None:
     picker, endpoint = site
 
-    def call() -> tuple[list[str], dict[str, object]]:
+    def call() -> tuple[list[str], list[list[dict[str, Any]]]]:
         with grpc.insecure_channel(picker.address) as channel:
             database = ProtoReflectionDescriptorDatabase(channel)
             services = sorted(database.get_services())
@@ -46,13 +49,18 @@ async def test_list_describe_and_call_from_the_descriptors_alone(site: tuple[Pic
                 response_deserializer=response_class.FromString,
             )
             messages = [json_format.ParseDict(request, request_class()) for request in REQUESTS]
-            [response] = stub(iter(messages), timeout=10)
-            return services, json_format.MessageToDict(response)
+            calls = [stub(iter(messages), timeout=10, metadata=metadata) for metadata in ((), DIRECT_ENVOY)]
+            return services, [[json_format.MessageToDict(answer) for answer in call] for call in calls]
 
-    services, response = await asyncio.to_thread(call)
+    services, (as_anybody, as_envoy) = await asyncio.to_thread(call)
     assert services == SERVICES
-    assert response["dynamicMetadata"] == {"envoy.lb": {"x-gateway-destination-endpoint": endpoint}}
-    assert response["requestHeaders"]["response"]["status"] == "CONTINUE_AND_REPLACE"  # type: ignore[index]
+    [routed, passed_on] = as_anybody
+    assert routed["dynamicMetadata"] == {"envoy.lb": {"x-gateway-destination-endpoint": endpoint}}
+    assert passed_on["requestBody"]["response"]["bodyMutation"]["streamedResponse"] == BODY
+    [whole] = as_envoy
+    assert whole["dynamicMetadata"] == routed["dynamicMetadata"]
+    assert whole["requestHeaders"]["response"]["status"] == "CONTINUE_AND_REPLACE"
+    assert whole["requestHeaders"]["response"]["bodyMutation"]["body"] == BODY["body"]
 
 
 def grpcurl_programs() -> list[str]:
@@ -78,7 +86,8 @@ async def test_grpcurl(grpcurl: str, site: tuple[Picker, str]) -> None:
     described = await run(picker.address, "describe", EXT_PROC)
     assert "rpc Process ( stream .envoy.service.ext_proc.v3.ProcessingRequest )" in described
     stdin = "\n".join(json.dumps(request) for request in REQUESTS)
-    answer = json.loads(await run("-d", "@", picker.address, f"{EXT_PROC}/Process", stdin=stdin))
+    as_envoy = ("-H", "x-envoy-internal: true")
+    answer = json.loads(await run(*as_envoy, "-d", "@", picker.address, f"{EXT_PROC}/Process", stdin=stdin))
     assert answer["dynamic_metadata"] == {"envoy.lb": {"x-gateway-destination-endpoint": endpoint}}
     for name in ("", "liveness", "readiness", EXT_PROC, "inference-extension"):
         health = await run("-d", json.dumps({"service": name}), picker.health_address, "grpc.health.v1.Health/Check")

@@ -21,13 +21,14 @@ _LINGER_NOT = struct.pack("ii", 1, 0)
 class Upstream:
     """An HTTP/1.1 server on a port of its own; a subclass says when it answers and what.
 
-    `GET /v1/models` it answers itself, with its one model `llama`, so that a picker finds it fit to be picked.
+    `GET /v1/models` it answers itself, with its one `model`, so that a picker finds it fit to be picked.
     `address` is `ip:port` from `start()` on. `served` counts finished answers, `received_bytes` the bodies' bytes;
     `changes.until(lambda: …)` waits for them.
     """
 
     def __init__(self) -> None:
         self.address = ""
+        self.model = "llama"
         self.served = 0
         self.received_bytes = 0
         self._server: asyncio.Server | None = None
@@ -79,7 +80,7 @@ class Upstream:
 
     def list_models(self, exchange: Exchange) -> None:
         """Answers `GET /v1/models`. It does not count as served."""
-        body = b'{"object": "list", "data": [{"id": "llama", "object": "model"}]}'
+        body = b'{"object": "list", "data": [{"id": "%b", "object": "model"}]}' % self.model.encode()
         exchange.send(self.head("200 OK", "content-type: application/json", f"content-length: {len(body)}") + body)
 
     def head(self, status: str, *fields: str) -> bytes:
