@@ -229,7 +229,8 @@ def _awaiting_body(override: ModeOverride | None) -> bytes:
         head = ProcessingMode.SEND if override.sends_response else ProcessingMode.SKIP
         mode = response.mode_override
         mode.request_body_mode = ProcessingMode.BUFFERED
-        mode.request_trailer_mode = ProcessingMode.SKIP
+        # Skipped, trailers without a body before them would go upstream with the request, routed by nobody (measured).
+        mode.request_trailer_mode = ProcessingMode.SEND
         mode.response_header_mode = mode.response_trailer_mode = head
         mode.response_body_mode = override.response_body.value  # type: ignore[assignment]  # the same numbers
     return response.SerializeToString()

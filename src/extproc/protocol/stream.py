@@ -131,7 +131,7 @@ class Stream:
         """How this stream is carried out, from its headers on."""
         self._policy = policy
         self._budget = budget
-        self._is_direct = is_direct
+        self.is_direct = is_direct
         self._head: RequestHead | None = None
         self._pieces: list[bytes | bytearray] = []
         self._pieces_seen = 0
@@ -210,7 +210,7 @@ class Stream:
             self.state = State.WATCHING
             return None
         self._head = event.head
-        plan = self.plan = plan_for(event, policy=self._policy, is_direct=self._is_direct)
+        plan = self.plan = plan_for(event, policy=self._policy, is_direct=self.is_direct)
         match plan.body:
             case Body.STREAMED:
                 self.state = State.BODY

@@ -1,6 +1,7 @@
 """The ext_proc service on grpc.aio: a thin shell around `protocol.stream`, which decides nothing itself."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from random import Random
 from typing import Any, Protocol
@@ -13,7 +14,7 @@ from extproc.director.decide import Director
 from extproc.parsers.request import parse_request
 from extproc.protocol.caller import is_direct_envoy
 from extproc.protocol.codec import METHOD_NAME, SERVICE_NAME, decode, encode
-from extproc.protocol.commands import Abort, Decide, Finish, Immediate, Send
+from extproc.protocol.commands import Abort, Answer, Decide, Finish, Immediate, Send
 from extproc.protocol.events import DeadlineExpired, EndOfInput
 from extproc.protocol.plan import Policy, Timer, wants_to_stay
 from extproc.protocol.stream import Budget, State, Stream
@@ -30,8 +31,8 @@ from extproc.values.request import InferenceRequest
 END_OF_INPUT = EndOfInput()
 METHOD_PATH = f"/{SERVICE_NAME}/{METHOD_NAME}"
 NOTHING = b""
-"""No answer. As stream-unary it is sent all the same, as an empty ProcessingResponse: Envoy does not mind one that comes
-after it has ended its side."""
+"""No answer. As stream-unary it is sent all the same, as an empty ProcessingResponse: Envoy does not mind one that
+comes after it has ended its side."""
 
 Outcome = Route | Reject | Reply
 """A decision that is one: no `Hold`."""
@@ -163,7 +164,8 @@ class ExtProcService:
             self._deadlines.end(task)  # before anything is awaited: a limit that expires now finds nothing to cancel
             owes_answer = False
             if isinstance(command, Send):
-                command = await self._stay(command, stream, request, context, task)
+                answers, command = deque(command.answers), Finish()  # holds no body, unlike what it was
+                command = await self._stay(answers, stream, request, context, task)
             if isinstance(command, Finish):
                 return await self._finish(command, request, context)
             request.outcome = "cancelled" if command.is_callers_end else "aborted"
@@ -198,21 +200,25 @@ class ExtProcService:
             if isinstance(command, Decide):
                 return stream.decided(await self._decide(command, request))
             if isinstance(command, Send):
-                await self._send(command, context)
+                for answer in command.answers:
+                    await self._send(answer, context)
             elif command is not None:
                 return command
             elif stream.state is State.WATCHING:
                 return Send(())
 
     async def _stay(
-        self, answer: Send, stream: Stream, request: "_Request", context: Any, task: asyncio.Task[Any]
+        self, answers: deque[Answer], stream: Stream, request: "_Request", context: Any, task: asyncio.Task[Any]
     ) -> Finish | Abort:
-        """Sends the answer that decided and goes on reading to the end of the response, of which nothing is kept."""
+        """Sends the answers that decided and goes on reading to the end of the response.
+
+        `answers` is emptied as they are sent: a body must not be held for as long as its response takes.
+        """
         if (route := request.route) is None:
             request.outcome = "watched"
             return await self._follow(stream, None, context, task)
         self._count_answer("routed", request)
-        if self._policy.response_phase == "auto":
+        if self._policy.response_phase == "auto" and not stream.is_direct:
             self._warn_of_hop()
         record = ResponseRecord(
             route,
@@ -224,7 +230,8 @@ class ExtProcService:
             reads_usage=self._settings.reads_usage,
         )
         try:
-            await self._send(answer, context)
+            while answers:
+                await self._send(answers.popleft(), context)
             stream.drop_body()
             return await self._follow(stream, record, context, task)
         finally:
@@ -234,7 +241,8 @@ class ExtProcService:
         self, stream: Stream, record: ResponseRecord | None, context: Any, task: asyncio.Task[Any]
     ) -> Finish | Abort:
         may_rest = stream.plan is None or stream.plan.may_end_early
-        while True:
+        end = None
+        while end is None:
             if may_rest and self._is_closing:
                 return Finish()
             if may_rest:
@@ -248,20 +256,29 @@ class ExtProcService:
             finally:
                 self._resting.discard(task)
                 self._dismissed.discard(task)
-            event = END_OF_INPUT if data is grpc.aio.EOF else decode(data)
-            self._metrics.count_message(event.kind, "in")
-            command = stream.receive(event)
-            if isinstance(command, Send):
-                await self._send(command, context)
-                if record is not None:
-                    record.take(event)
-            elif isinstance(command, Finish | Abort):
-                return command
+            end = await self._pass_on(data, stream, record, context)
+            del data  # nothing of a response is kept while the next piece is waited for
+        return end
 
-    async def _send(self, command: Send, context: Any) -> None:
-        for answer in command.answers:
-            self._metrics.count_message(answer.kind, "out")
-            await context.write(encode(answer))
+    async def _pass_on(
+        self, data: Any, stream: Stream, record: ResponseRecord | None, context: Any
+    ) -> Finish | Abort | None:
+        """Answers the next message of a response. What it tells is recorded after that: a piece is not delayed."""
+        event = END_OF_INPUT if data is grpc.aio.EOF else decode(data)
+        self._metrics.count_message(event.kind, "in")
+        command = stream.receive(event)
+        if isinstance(command, Send):
+            for answer in command.answers:
+                await self._send(answer, context)
+            if record is not None:
+                record.take(event)
+            return None
+        assert not isinstance(command, Decide)  # noqa: S101 - decided long ago
+        return command
+
+    async def _send(self, answer: Answer, context: Any) -> None:
+        self._metrics.count_message(answer.kind, "out")
+        await context.write(encode(answer))
 
     async def _finish(self, command: Finish, request: "_Request", context: Any) -> bytes:
         """Returns the last answer, which gRPC sends in one batch with the status. The others are written before it."""
@@ -273,8 +290,8 @@ class ExtProcService:
             self._count_answer("replied" if isinstance(outcome, Reply) else outcome.refusal.code, request)
         else:
             self._count_answer("routed", request)
-        if others:
-            await self._send(Send(tuple(others)), context)
+        for answer in others:
+            await self._send(answer, context)
         self._metrics.count_message(last.kind, "out")
         return encode(last)
 

@@ -95,6 +95,8 @@ class GatewaySettings:
     docs/decisions/007."""
     ext_proc: Mapping[str, object] = field(default_factory=dict)
     """Top-level fields laid over the ext_proc filter's config, e.g. `{"observability_mode": True}`."""
+    filters: Sequence[Mapping[str, object]] = ()
+    """HTTP filters that come before ext_proc, in the form that Envoy reads."""
 
 
 def envoy_config(settings: GatewaySettings) -> dict[str, object]:
@@ -103,7 +105,7 @@ def envoy_config(settings: GatewaySettings) -> dict[str, object]:
     Raises ValueError for an address that is not `ip:port`.
     """
     clusters = [_pool_cluster(settings)]
-    http_filters: list[dict[str, object]] = []
+    http_filters = list(settings.filters)
     if _pickers(settings):
         clusters.append(_picker_cluster(settings))
         http_filters.append(_ext_proc_filter(settings))
