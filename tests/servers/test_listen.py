@@ -106,5 +106,8 @@ async def test_with_a_bound_the_streams_of_an_old_connection_are_cut() -> None:
 
 @pytest.mark.parametrize("age_s", [1e-9, 1e12], ids=["too short to tell", "longer than gRPC can count"])
 async def test_any_age_is_taken(age_s: float) -> None:
-    async with echo_server(max_age_s=age_s, max_age_grace_s=age_s) as channel:
-        await asyncio.wait_for(channel.channel_ready(), 20)
+    """gRPC ends the process where it is given a number that it cannot count with. A channel need not become ready: at
+    the shortest age its connection can be gone before.
+    """
+    async with echo_server(max_age_s=age_s, max_age_grace_s=age_s):
+        pass

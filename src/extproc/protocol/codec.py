@@ -136,12 +136,17 @@ def _decode_headers(http_headers: HttpHeaders) -> dict[str, str]:
 
 
 def _decode_modes(config: ProtocolConfiguration) -> Modes:
-    mode = _MODES.get
-    return Modes(
-        mode(config.request_body_mode, BodyMode.GRPC),
-        mode(config.response_body_mode, BodyMode.GRPC),
+    return _modes(
+        config.request_body_mode,
+        config.response_body_mode,
         config.send_body_without_waiting_for_header_response,
     )
+
+
+@lru_cache
+def _modes(request_body: int, response_body: int, sends_body_early: bool) -> Modes:
+    mode = _MODES.get
+    return Modes(mode(request_body, BodyMode.GRPC), mode(response_body, BodyMode.GRPC), sends_body_early)
 
 
 def _decode_subset(message: ProcessingRequest) -> tuple[str, ...] | None:

@@ -19,7 +19,7 @@ class BodyMode(enum.IntEnum):
     GRPC = 5
 
 
-class Modes(msgspec.Struct, frozen=True):
+class Modes(msgspec.Struct, frozen=True, cache_hash=True):
     """The filter's body modes, as the first message of recent Envoys tells them (`protocol_config`)."""
 
     request_body: BodyMode

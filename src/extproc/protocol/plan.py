@@ -4,6 +4,7 @@
 """
 
 import enum
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -14,7 +15,7 @@ ResponsePhase = Literal["auto", "detach", "track", "observe"]
 BodyAnswer = Literal["auto", "whole", "chunks"]
 
 
-class Policy(msgspec.Struct, frozen=True):
+class Policy(msgspec.Struct, frozen=True, cache_hash=True):
     """The settings that bear on how streams are answered."""
 
     max_body_bytes: int
@@ -54,7 +55,7 @@ class Body(enum.Enum):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """How one stream is carried out."""
+    """How a stream is carried out."""
 
     body: Body
     request_body: BodyMode
@@ -85,10 +86,16 @@ class Plan(msgspec.Struct, frozen=True):
 
 def plan_for(event: RequestHeaders, *, policy: Policy, is_direct: bool) -> Plan:
     """The plan for a request by its headers message. `is_direct`: the caller is Envoy, with no proxy between."""
-    modes = event.modes or Modes(policy.request_body, policy.response_body)
+    return _plan(event.modes, event.end_of_stream, policy, is_direct)
+
+
+@lru_cache(maxsize=256)
+def _plan(told: Modes | None, is_whole_request: bool, policy: Policy, is_direct: bool) -> Plan:
+    """Kept, as the filters of a gateway have few modes between them."""
+    modes = told or Modes(policy.request_body, policy.response_body)
     mode, response_body = modes.request_body, modes.response_body
     match mode:
-        case _ if event.end_of_stream:
+        case _ if is_whole_request:
             body = Body.ABSENT
         case BodyMode.FULL_DUPLEX_STREAMED:
             body = Body.STREAMED
