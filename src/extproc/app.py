@@ -38,6 +38,9 @@ from extproc.values.snapshot import Snapshot
 QUIET_S = 1.0
 """A stopping server that saw no new stream for this long after its delay is no longer being sent any."""
 
+LEAST_RECEIVE_BYTES = 128 << 20
+"""A message from Envoy can be a body as large as the listener's buffer, however little of it is allowed here."""
+
 LAST_ANSWER_S = 0.5
 """Time for the last answer to be sent once its request is decided."""
 
@@ -136,7 +139,7 @@ class App:
         # One chunk in full duplex can be as large as the gateway's buffer: what is over our limit gets a 413 from us,
         # not a broken stream from gRPC, up to twice the limit.
         grpc_server = build_grpc_server(
-            max_receive_bytes=2 * self._settings.requests.max_body_bytes + (1 << 20),
+            max_receive_bytes=max(2 * self._settings.requests.max_body_bytes, LEAST_RECEIVE_BYTES) + (1 << 20),
             max_age_s=server.max_connection_age_s,
             max_age_grace_s=server.max_connection_age_grace_s,
         )

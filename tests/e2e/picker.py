@@ -172,6 +172,18 @@ class Picker:
                 total += float(value)
         return total
 
+    async def wait_for_metric(self, name: str, value: float, **labels: str) -> None:
+        """Returns once that sum is `value`."""
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while await self.metric(name, **labels) != value:
+                pass
+
+    async def wait_for_routed(self, *, at_least: int) -> None:
+        """Returns once it has routed so many requests."""
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while await self.metric("extproc_requests_total", outcome="routed") < at_least:
+                await asyncio.sleep(0.02)  # it is to route, not to answer this
+
 
 def _watch_readiness(channel: grpc.aio.Channel) -> Any:
     return health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service="readiness"))

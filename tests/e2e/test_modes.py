@@ -5,44 +5,18 @@ import io
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import aiohttp
 import pytest
+from tests.e2e.modes import PHASES, REQUEST_MODES, Phase, RequestMode, gateway
 from tests.e2e.picker import Picker
 
-from extproc.cli.demo.bootstrap import BodyMode
-from extproc.cli.demo.envoy import Envoy, GatewaySettings, ProcessingMode
 from extproc.sim.engine import EngineSettings
 from extproc.sim.server import SimServer
 
 PHI, GEMMA = "microsoft/Phi-3-mini-4k-instruct", "google/gemma-2b-it"
 SIZES = {"1 KB": 1_000, "1 MB": 1_000_000, "20 MB": 20_000_000}
-Phase = Literal["detach", "track", "observe"]
-
-
-class RequestMode(NamedTuple):
-    """How the filter sends requests, and what a request needs in that mode."""
-
-    body: BodyMode
-    sends_body_early: bool = False
-    ext_proc: dict[str, Any] = {}
-    allow_override: bool = False
-    headers: dict[str, str] = {}
-
-
-REQUEST_MODES = {
-    "full duplex": RequestMode("FULL_DUPLEX_STREAMED"),
-    "buffered": RequestMode("BUFFERED"),
-    "buffered partial": RequestMode("BUFFERED_PARTIAL"),
-    "streamed, no wait": RequestMode("STREAMED", sends_body_early=True),
-    "streamed, overridden": RequestMode("STREAMED", ext_proc={"allow_mode_override": True}, allow_override=True),
-    "partial, overridden": RequestMode("BUFFERED_PARTIAL", ext_proc={"allow_mode_override": True}, allow_override=True),
-    "none, overridden": RequestMode("NONE", ext_proc={"allow_mode_override": True}, allow_override=True),
-    "none, model in a header": RequestMode("NONE", headers={"x-gateway-model-name": PHI}),
-}
-PHASES: list[Phase] = ["detach", "track", "observe"]
 
 
 class Site(NamedTuple):
@@ -50,28 +24,14 @@ class Site(NamedTuple):
 
     sims: dict[str, SimServer]
     picker: Picker
-    envoy: Envoy
     http: aiohttp.ClientSession
 
     def wrong_pods(self) -> int:
         return sum(sim.engine.wrong_model for sim in self.sims.values())
 
 
-def processing_mode(mode: RequestMode, phase: Phase) -> ProcessingMode:
-    """The filter's modes: nothing of the response, its head and end, or all of it."""
-    base = ProcessingMode(request_body=mode.body, sends_body_early=mode.sends_body_early)
-    if phase == "detach":
-        return base
-    base = replace(base, response_headers="SEND", response_trailers="SEND")
-    if phase == "track":
-        return base
-    return replace(base, response_body="FULL_DUPLEX_STREAMED" if mode.body == "FULL_DUPLEX_STREAMED" else "STREAMED")
-
-
 @asynccontextmanager
-async def serve(
-    mode: RequestMode, phase: Phase, *, config: dict[str, Any] | None = None, **gateway: Any
-) -> AsyncIterator[Site]:
+async def serve(mode: RequestMode, phase: Phase) -> AsyncIterator[Site]:
     async with AsyncExitStack() as stack:
         sims = {
             name: SimServer(EngineSettings(name=name, models=(model,), time_to_first_token_s=0.0, token_delay_s=0.0))
@@ -80,20 +40,9 @@ async def serve(
         for sim in sims.values():
             await stack.enter_async_context(sim)
         addresses = {name: sim.address for name, sim in sims.items()}
-        envoy_config = {"responsePhase": phase, "allowModeOverride": mode.allow_override, "messageTimeout": "5s"}
-        picker = await stack.enter_async_context(
-            Picker(addresses, config={"envoy": {**envoy_config, **(config or {})}})
-        )
-        settings = GatewaySettings(
-            endpoints=tuple(addresses.values()),
-            picker=picker.address,
-            processing_mode=processing_mode(mode, phase),
-            ext_proc={"response_attributes": ["upstream.address"], **mode.ext_proc},
-            **gateway,
-        )
-        envoy = await stack.enter_async_context(Envoy(settings))
+        envoy, picker = await stack.enter_async_context(gateway(mode, phase, addresses))
         http = await stack.enter_async_context(aiohttp.ClientSession(envoy.url))
-        yield Site(sims, picker, envoy, http)
+        yield Site(sims, picker, http)
 
 
 def chat(model: str, *, size: int = 0, stream: bool = False, model_last: bool = False) -> bytes:
@@ -110,7 +59,7 @@ async def test_every_mode(mode: RequestMode, phase: Phase) -> None:
             for stream in (False, True):
                 for _ in range(2):
                     body = chat(PHI, size=size, stream=stream, model_last=mode.body != "BUFFERED_PARTIAL")
-                    request = site.http.post("/v1/chat/completions", data=io.BytesIO(body), headers=mode.headers)
+                    request = site.http.post("/v1/chat/completions", data=io.BytesIO(body), headers=mode.headers(PHI))
                     async with request as response:
                         text = await response.text()
                     case = (size, stream, text[:300], site.picker.log_text())
