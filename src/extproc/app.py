@@ -1,6 +1,7 @@
 """The composition root: from settings to a running server, wired top to bottom."""
 
 import asyncio
+import math
 import signal
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -40,9 +41,6 @@ QUIET_S = 1.0
 
 LEAST_RECEIVE_BYTES = 128 << 20
 """A message from Envoy can be a body as large as the listener's buffer, however little of it is allowed here."""
-
-LAST_ANSWER_S = 0.5
-"""Time for the last answer to be sent once its request is decided."""
 
 _log = Log("app")
 
@@ -185,10 +183,8 @@ class App:
                 tls = certificate.origin if certificate is not None else "off"
                 _log.info("serving", version=__version__, pool=self._source.pool, address=address, **ports, tls=tls)
                 await self._stop.wait()
-                was_ready = ready.done()
                 ready.cancel()
-                if was_ready:
-                    await self._leave()
+                await self._leave()
                 self._ext_proc.dismiss_resting()
                 await self._drain(grpc_server)
                 for task in eternal:
@@ -213,7 +209,9 @@ class App:
         streams after the delay goes on until a second passed without a new one, at most for the delay again.
         """
         await self._health.set_ready(False)
-        delay_s = self._settings.server.drain_delay_s
+        # One that nobody was told of, and nobody found, does not wait.
+        is_known = self._is_complete.is_set() or math.isfinite(self._ext_proc.last_stream_at_s)
+        delay_s = self._settings.server.drain_delay_s if is_known else 0.0
         _log.info("stopping", drain_delay_s=delay_s, streams=self._ext_proc.open_streams)
         asked_at_s = self._clock()
         while not self._stop_now.is_set():
@@ -233,17 +231,20 @@ class App:
 
         Who only watches the health service is not waited for.
         """
-        draining = asyncio.create_task(grpc_server.stop(self._settings.server.drain_timeout_s), name="drain")
-        hurry = asyncio.create_task(self._stop_now.wait(), name="second signal")
-        idle = asyncio.create_task(self._ext_proc.wait_idle(), name="no request is open")
-        await asyncio.wait((draining, hurry, idle), return_when=asyncio.FIRST_COMPLETED)
-        if idle.done():
-            await asyncio.wait((draining, hurry), timeout=LAST_ANSWER_S, return_when=asyncio.FIRST_COMPLETED)
-        hurry.cancel()
-        idle.cancel()
-        if not draining.done():
-            await grpc_server.stop(0)
-        await draining
+        stop = grpc_server.stop(self._settings.server.drain_timeout_s)
+        draining = asyncio.create_task(stop, name="drain")
+        ends = [
+            asyncio.create_task(self._stop_now.wait(), name="second signal"),
+            asyncio.create_task(self._ext_proc.wait_idle(), name="no request is open"),
+        ]
+        try:
+            await asyncio.wait((draining, *ends), return_when=asyncio.FIRST_COMPLETED)
+            if not draining.done():
+                await grpc_server.stop(0)
+            await draining
+        finally:
+            for task in (draining, *ends):
+                task.cancel()
 
     def _note_complete(self, _before: Snapshot, after: Snapshot) -> None:
         if after.is_complete:

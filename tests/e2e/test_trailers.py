@@ -5,14 +5,15 @@ Envoy 1.40 keeps request trailers to an HTTP/2 upstream, and what it shows of th
 | mode                    | a body and trailers           | trailers alone           |
 |-------------------------|-------------------------------|--------------------------|
 | full duplex             | kept                          | kept, to any endpoint    |
-| buffered, partial       | kept                          | 500 unsupported_mode     |
-| overridden to buffered  | kept                          | 500 unsupported_mode     |
+| buffered, partial       | kept                          | 400 invalid_request      |
+| overridden to buffered  | kept                          | 400 invalid_request      |
 | none, model in a header | kept                          | kept                     |
-| streamed, no wait       | 504 by Envoy                  | 504 by Envoy             |
+| streamed, no wait       | kept with a content-length,   | 504 by Envoy             |
+|                         | else 504 by Envoy             |                          |
 
 In BUFFERED trailers alone come without a body message before them, and an answer to trailers sets no header of the
 request: nothing could route it. In STREAMED without a wait Envoy keeps the trailers back until the headers are
-answered, and nothing else would tell that the body is whole.
+answered, and nothing but the length tells that the body is whole.
 """
 
 import hashlib
@@ -82,9 +83,9 @@ async def test_trailers_and_empty_bodies(mode: RequestMode, phase: Phase) -> Non
             assert_arrived(answer, b"", TRAILERS)
             assert await picker.metric("extproc_requests_total", outcome="routed") == 5
         else:
-            assert answer.status == 500
-            assert answer.headers["x-extproc-reason"] == "unsupported_mode"
-            assert await picker.metric("extproc_requests_total", outcome="unsupported_mode") == 1
+            assert answer.status == 400
+            assert answer.headers["x-extproc-reason"] == "invalid_request"
+            assert await picker.metric("extproc_requests_total", outcome="invalid_request") == 1
         assert await picker.metric("extproc_requests_total") == 5
 
 
@@ -100,10 +101,13 @@ async def ask_with_empty_bodies(client: Http2Client, headers: dict[str, str]) ->
 async def test_where_the_trailers_are_kept_back_the_request_ends_and_arrives_nowhere(phase: Phase) -> None:
     mode = REQUEST_MODES["streamed, no wait"]
     async with serve(mode, phase, timeout_s=0.5) as (client, picker):
+        for body in (SMALL, LARGE):
+            headers = {"content-length": str(len(body))}
+            assert_arrived(await client.request("POST", PATH, headers, body, trailers=TRAILERS), body, TRAILERS)
         for body in (SMALL, LARGE, b""):
             answer = await client.request("POST", PATH, {}, body, trailers=TRAILERS)
             assert (answer.status, answer.body) == (504, b"")
         await picker.wait_for_metric("extproc_requests_total", 3, outcome="cancelled")
         for answer in await ask_with_empty_bodies(client, {}):
             assert_arrived(answer, b"", {})
-        assert await picker.metric("extproc_requests_total") == 5
+        assert await picker.metric("extproc_requests_total") == 7

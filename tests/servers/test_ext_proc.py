@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import gzip
 import json
 import time
 import tracemalloc
@@ -56,11 +57,12 @@ class Site:
         timeout_s: float = 5.0,
         message_timeout_s: float = 10.0,
         max_body_bytes: int = 1 << 20,
+        max_held_bytes: int = 1 << 22,
         reads_usage: bool = False,
         **policy: Any,
     ) -> None:
         self.store = Store(Pool("test"))
-        self.budget = HeldBytes(1 << 22)
+        self.budget = HeldBytes(max_held_bytes)
         self.recent = RecentRoutes()
         self.rounds = 0
         self.in_flight = InFlight()
@@ -117,11 +119,12 @@ class Site:
 
     @asynccontextmanager
     async def serve(self) -> AsyncIterator["Site"]:
-        server = build_grpc_server()
+        server = build_grpc_server(max_receive_bytes=1 << 26)
         self.service.add_to(server)
         port = open_port(server, "127.0.0.1", 0, purpose="test", setting="grpc-port")
         await server.start()
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as self._channel:
+        options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as self._channel:
             yield self
         await server.stop(0)
 
@@ -275,12 +278,59 @@ async def test_a_tracked_request_is_in_flight_to_the_end_of_its_stream() -> None
         await call.write(bytes(RESPONSE_HEADERS))
         assert (await read(call)).response_headers is not None
         assert site.in_flight.count(PHI.id) == 1
-        assert site.count("extproc_responses_total", pool="default/test", model="phi", status="200") == 1
+        await until(lambda: site.count("extproc_responses_total", pool="default/test", model="phi", status="200") == 1)
         await call.done_writing()
         await ended(call)
         await site.idle()
         assert site.in_flight.total == 0
         assert site.outcomes("routed", "phi") == 1
+
+
+async def test_a_body_is_held_until_its_answer_is_sent() -> None:
+    """The caller takes its time to read: so long the stream is open, and its bytes count against `maxHeldBytes`."""
+    body = json.dumps({"model": "phi", "prompt": "x" * 20_000_000}).encode()
+    async with Site(max_body_bytes=1 << 25, max_held_bytes=1 << 25).serve() as site:
+        site.list_models("phi")
+        call = await site.send(*post(body))
+        await until(lambda: site.outcomes("routed", "phi") == 1)
+        other = await site.send(*post(body))
+        assert read_verdict(bytes(await answer(other))).status == 429
+        assert site.service.open_streams == 1
+        assert site.budget.held_bytes == len(body)
+        assert _body_of(await read(call)) == body
+        await ended(call)
+        await site.idle()
+        assert site.budget.held_bytes == 0
+
+
+async def test_what_the_gateway_answers_itself_is_let_pass() -> None:
+    """With the response's headers shown, Envoy's own 413 or 408 comes here amid the upload."""
+    async with Site(timeout_s=0.2).serve() as site:
+        site.list_models("phi")
+        part = bytes(ProcessingRequest(request_body=HttpBody(body=b"x" * 1000)))
+        call = await site.send(headers(Mode.FULL_DUPLEX_STREAMED, Mode.FULL_DUPLEX_STREAMED), part)
+        await call.write(bytes(RESPONSE_HEADERS))
+        assert (await read(call)).response_headers is not None
+        assert site.outcomes("answered_by_gateway") == 1
+        assert site.budget.held_bytes == 0
+        await ended_with_timeout(await site.send())
+        await call.write(bytes(ProcessingRequest(response_body=HttpBody(body=b"too large", end_of_stream=True))))
+        assert _streamed((await read(call)).response_body) == (b"too large", True)
+        await call.done_writing()
+        await ended(call)
+
+
+async def test_a_compressed_body_does_not_hold_up_the_others() -> None:
+    """It is read elsewhere: another request is answered while a bomb is being inflated."""
+    bomb = gzip.compress(b" " * (60 << 20), compresslevel=1)
+    async with Site(max_body_bytes=64 << 20).serve() as site:
+        site.list_models("phi")
+        encoded = build_requests("POST", PATH, {"content-encoding": "gzip"}, bomb)
+        bombs = [await site.send(*encoded) for _ in range(4)]
+        assert read_verdict(bytes(await answer(await site.send(*post(BODY))))).is_routed
+        assert site.outcomes("invalid_request") < 4
+        for call in bombs:
+            assert read_verdict(bytes(await answer(call))).status == 400
 
 
 @pytest.mark.parametrize("is_direct", [True, False], ids=["whole", "chunks"])

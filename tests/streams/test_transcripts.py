@@ -58,6 +58,11 @@ def head(request: BodyMode, response: BodyMode = NONE, *, early: bool = False, e
     return RequestHeaders(HEAD, end_of_stream=end, modes=Modes(request, response, early))
 
 
+def announced(length: int, request: BodyMode, *, early: bool = False) -> RequestHeaders:
+    with_length = RequestHead(HEAD.method, HEAD.path, {**HEAD.headers, "content-length": str(length)})
+    return RequestHeaders(with_length, end_of_stream=False, modes=Modes(request, NONE, early))
+
+
 OPEN = head(DUPLEX, DUPLEX)
 OPEN_UNTOLD = RequestHeaders(HEAD, end_of_stream=False)
 CLOSED = head(DUPLEX, DUPLEX, end=True)
@@ -188,6 +193,17 @@ TRANSCRIPTS: dict[str, Transcript] = {
         ],
         is_direct=False,
     ),
+    "observed, the modes are not told: what comes is taken for full duplex": Transcript(
+        [
+            (OPEN_UNTOLD, None),
+            (LAST, decide()),
+            (ROUTE, Send((Continue(TO), Chunk("request_body", b"{}", True)))),
+            (ANSWER, passed("response_headers")),
+            (ResponseBody(b"x", True), Send((Chunk("response_body", b"x", True),))),
+        ],
+        is_direct=False,
+        ends_in=State.RESPONDING,
+    ),
     "observed through a hop, response trailers": Transcript(
         [
             (CLOSED, decide(b"")),
@@ -283,7 +299,7 @@ TRANSCRIPTS: dict[str, Transcript] = {
         [(head(BUFFERED), AWAIT), (RequestBody(b"x" * (LIMIT + 1), False), TOO_LARGE)]
     ),
     "buffered, trailers without a body cannot be routed": Transcript(
-        [(head(BUFFERED), AWAIT), (TRAILERS, refuse(Reason.MODE_UNSUPPORTED, mode="BUFFERED"))]
+        [(head(BUFFERED), AWAIT), (TRAILERS, refuse(Reason.BODY_MISSING))]
     ),
     "buffered, without a body": Transcript(
         [(head(BUFFERED, end=True), decide(b"", timer=Timer.SINCE_HEADERS)), (ROUTE, Finish((Continue(TO),)))]
@@ -331,6 +347,29 @@ TRANSCRIPTS: dict[str, Transcript] = {
             (ROUTE, Finish((Continue(TO), *[Pass("request_body")] * 2, Pass("request_trailers")))),
         ]
     ),
+    "streamed early, all of the announced length is here, and trailers may follow": Transcript(
+        [
+            (announced(2, STREAMED, early=True), None),
+            (MORE, None),
+            (RequestBody(b"}", False), Decide(announced(2, STREAMED).head, b"{}", timer=Timer.SINCE_HEADERS)),
+            (ROUTE, Send((Continue(TO), *[Pass("request_body")] * 2))),
+            (RequestBody(b"", True), passed("request_body")),
+            (TRAILERS, passed("request_trailers")),
+            (ANSWER, passed("response_headers")),
+        ],
+        TRACK,
+        ends_in=State.RESPONDING,
+    ),
+    "streamed early, a piece is repeated before the decision": Transcript(
+        [
+            (EARLY, None),
+            (LAST, decide(timer=Timer.SINCE_HEADERS)),
+            (LAST, None),
+            (ROUTE, Send((Continue(TO), *[Pass("request_body")] * 2))),
+        ],
+        is_direct=False,
+        ends_in=State.RESPONDING,
+    ),
     "streamed early with trailers, the response in full duplex": Transcript(
         [
             (head(STREAMED, DUPLEX, early=True), None),
@@ -371,6 +410,21 @@ TRANSCRIPTS: dict[str, Transcript] = {
     "streamed, an override would be ignored": Transcript(
         [(head(STREAMED, DUPLEX), refuse(Reason.STREAMED_UNSUPPORTED, mode="STREAMED"))], OVERRIDE
     ),
+    "streamed, the override was ignored: the length tells": Transcript(
+        [
+            (announced(3, STREAMED), Send((AwaitBody(ModeOverride(NONE, sends_response=False)),))),
+            (MORE, refuse(Reason.STREAMED_UNSUPPORTED)),
+        ],
+        OVERRIDE,
+    ),
+    "streamed, the override was ignored, or trailers follow": Transcript(
+        [
+            (head(STREAMED), Send((AwaitBody(ModeOverride(NONE, sends_response=False)),))),
+            (MORE, decide(b"{", BodyExtent.PARTIAL, Timer.SINCE_BODY)),
+        ],
+        OVERRIDE,
+        ends_in=State.DECIDING,
+    ),
     # The row BUFFERED_PARTIAL.
     "partial, whole": Transcript(
         [
@@ -389,7 +443,7 @@ TRANSCRIPTS: dict[str, Transcript] = {
     "partial, overridden": Transcript(
         [
             (head(PARTIAL), Send((AwaitBody(ModeOverride(NONE, sends_response=False)),))),
-            (MORE, decide(b"{", timer=Timer.SINCE_BODY)),
+            (MORE, decide(b"{", BodyExtent.PARTIAL, Timer.SINCE_BODY)),
         ],
         OVERRIDE,
         ends_in=State.DECIDING,
@@ -405,7 +459,7 @@ TRANSCRIPTS: dict[str, Transcript] = {
     # Observability mode: whatever comes, nothing is said.
     "observability": Transcript(
         [
-            (WATCHED, None),
+            (WATCHED, Send(())),
             *((event, None) for event in (MORE, LAST, TRAILERS, ANSWER, ResponseBody(b"", True), ResponseTrailers())),
             (WATCHED, None),
             (LATE, None),
@@ -456,7 +510,22 @@ TRANSCRIPTS: dict[str, Transcript] = {
         [(CLOSED, decide(b"")), (ROUTE, Send((Continue(TO),))), (OPEN, out_of_order("request_headers", "RESPONDING"))],
         TRACK,
     ),
-    "response headers amid the body": Transcript([(OPEN, None), (ANSWER, out_of_order("response_headers", "BODY"))]),
+    "the gateway answers amid the body": Transcript(
+        [
+            (OPEN, None),
+            (MORE, None),
+            (ANSWER, passed("response_headers")),
+            (ResponseBody(b"x", True), Send((Chunk("response_body", b"x", True),))),
+            (END, Finish()),
+        ]
+    ),
+    "the gateway answers before the buffered body": Transcript(
+        [(head(BUFFERED), AWAIT), (ANSWER, passed("response_headers")), (LATE, None), (END, Finish())]
+    ),
+    "the gateway answers what is over the limit": Transcript(
+        [(OPEN, None), (RequestBody(b"x" * (LIMIT + 1), False), None), (ANSWER, passed("response_headers"))],
+        ends_in=State.RESPONDING,
+    ),
     "response body before the decision": Transcript(
         [(CLOSED, decide(b"")), (ResponseBody(b"", True), out_of_order("response_body", "DECIDING"))]
     ),

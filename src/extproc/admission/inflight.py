@@ -10,8 +10,8 @@ class InFlight:
 
     def __init__(self) -> None:
         self.total = 0
-        self.is_used = False
-        """A request has been counted at some time: until then zero means "not known"."""
+        self.is_exact = False
+        """The end of responses is seen. Until somebody sets it, these counts say nothing: a zero means "not known"."""
         self._counts: dict[str, int] = {}
         self._endpoints: dict[str, Endpoint] = {}
 
@@ -20,7 +20,6 @@ class InFlight:
 
     def begin(self, endpoint: Endpoint) -> None:
         """A request is now at `endpoint`."""
-        self.is_used = True
         self.total += 1
         self._counts[endpoint.id] = self._counts.get(endpoint.id, 0) + 1
         self._endpoints[endpoint.id] = endpoint

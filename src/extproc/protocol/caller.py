@@ -2,18 +2,21 @@
 
 from collections.abc import Iterable
 
+HOP_SIGNS = frozenset({"x-request-id", "x-forwarded-proto", "via", "forwarded"})
+"""What HTTP proxies add. Envoy's own calls have none of them."""
+
 
 def is_direct_envoy(metadata: Iterable[tuple[str, object]]) -> bool:
     """True where a stream's gRPC metadata are those of an Envoy without an HTTP proxy between.
 
-    Envoy marks its own calls `x-envoy-internal`. A proxy in between takes the mark away and adds `x-request-id`. An
+    Envoy marks its own calls `x-envoy-internal: true`. A second Envoy takes the mark away and adds `x-request-id`. An
     Envoy that hides its headers (`skip_envoy_headers`), or another data plane, has no mark either: nothing is lost by
-    taking it for the harder case. Source: measured, docs/decisions/010.
+    taking it for the harder case. A proxy that adds nothing at all is not seen. Source: measured, docs/decisions/010.
     """
     is_marked = False
-    for key, _ in metadata:
-        if key == "x-request-id":
+    for key, value in metadata:
+        if key in HOP_SIGNS:
             return False
         if key == "x-envoy-internal":
-            is_marked = True
+            is_marked = value == "true"
     return is_marked

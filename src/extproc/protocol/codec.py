@@ -57,7 +57,16 @@ SUBSET_KEY = "x-gateway-destination-endpoint-subset"
 REASON_HEADER = "x-extproc-reason"
 
 HEADERS_READ = frozenset(
-    {":method", ":path", ":status", "content-type", "content-encoding", "x-gateway-model-name", "x-request-id"}
+    {
+        ":method",
+        ":path",
+        ":status",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "x-gateway-model-name",
+        "x-request-id",
+    }
 )
 """The headers that anybody here reads. The others are not decoded: a request has a dozen and more of them."""
 

@@ -92,7 +92,7 @@ def plan_for(event: RequestHeaders, *, policy: Policy, is_direct: bool) -> Plan:
 @lru_cache(maxsize=256)
 def _plan(told: Modes | None, is_whole_request: bool, policy: Policy, is_direct: bool) -> Plan:
     """Kept, as the filters of a gateway have few modes between them."""
-    modes = told or Modes(policy.request_body, policy.response_body)
+    modes = told or _assumed(policy)
     mode, response_body = modes.request_body, modes.response_body
     match mode:
         case _ if is_whole_request:
@@ -117,6 +117,15 @@ def _plan(told: Modes | None, is_whole_request: bool, policy: Policy, is_direct:
         # Leaving after several messages cuts responses, whatever is wished for.
         stays = True
     return Plan(body, mode, response_body, is_whole=is_whole, stays=stays)
+
+
+def _assumed(policy: Policy) -> Modes:
+    """The modes of a data plane that does not tell them. What comes of a response all the same, beside a request in
+    full duplex, is taken to be in full duplex too: any other answer would lose it.
+    """
+    if policy.request_body is BodyMode.FULL_DUPLEX_STREAMED and policy.response_body is BodyMode.NONE:
+        return Modes(policy.request_body, BodyMode.FULL_DUPLEX_STREAMED)
+    return Modes(policy.request_body, policy.response_body)
 
 
 def _may_override(policy: Policy, response_body: BodyMode) -> bool:

@@ -4,17 +4,18 @@ What the modes and the settings make of a stream is its `Plan` (`protocol.plan`)
 
 | state                   | event                                     | next       | command                         |
 |-------------------------|-------------------------------------------|------------|---------------------------------|
-| HEADERS                 | request headers, observability mode       | WATCHING   | –                               |
+| HEADERS                 | request headers, observability mode       | WATCHING   | send: nothing                   |
 | HEADERS                 | request headers, body ABSENT or UNSEEN    | DECIDING   | decide                          |
 | HEADERS                 | request headers, body STREAMED            | BODY       | –                               |
 | HEADERS                 | request headers, body BUFFERED or PARTIAL | BODY       | send: await body                |
 | HEADERS                 | request headers, body UNSUPPORTED         | DONE       | finish: 500 unsupported_mode    |
 | HEADERS                 | another message of request or response    | DONE       | finish: 500 unsupported_mode    |
 | BODY                    | STREAMED: body, not the last piece        | BODY       | –                               |
-| BODY                    | STREAMED: end of stream, or trailers      | DECIDING   | decide                          |
+| BODY                    | STREAMED: end, trailers, announced length | DECIDING   | decide                          |
 | BODY                    | BUFFERED, PARTIAL: body, its end or not   | DECIDING   | decide                          |
 | BODY                    | body that passes a limit                  | REFUSING   | – (if the last: finish)         |
 | REFUSING                | end of stream, or trailers                | DONE       | finish: 413 or 429              |
+| BODY, REFUSING          | response headers (Envoy's own answer)     | RESPONDING | send: pass                      |
 | DECIDING                | request body (Envoy can repeat the last)  | DECIDING   | –                               |
 | DECIDING                | decided: reject or reply                  | DONE       | finish: immediate response      |
 | DECIDING                | decided: route, and nobody stays          | DONE       | finish: the answers below       |
@@ -135,7 +136,10 @@ class Stream:
         self._head: RequestHead | None = None
         self._pieces: list[bytes | bytearray] = []
         self._pieces_seen = 0
+        self._is_ended = False
+        """The last piece of the body said that it is the last."""
         self._has_trailers = False
+        self._is_replaced = False
         self._body = b""
         self._held_bytes = 0
         self._refusal: Reject | None = None
@@ -153,7 +157,7 @@ class Stream:
             case State.HEADERS:
                 command = self._receive_headers(event)
             case State.DECIDING:
-                command = None if isinstance(event, RequestBody) else self._receive_end(event)
+                command = self._receive_late(event)
             case State.REFUSING:
                 command = self._receive_rest(event)
             case State.RESPONDING:
@@ -175,9 +179,9 @@ class Stream:
             return self._finish(Immediate(outcome))
         plan = self.plan
         # In STREAMED a body that is replaced and has trailers reaches the upstream twice (measured).
-        is_whole = plan.is_whole and not (self._has_trailers and plan.request_body is BodyMode.STREAMED)
-        answers = self._answers(outcome.destination, plan, is_whole=is_whole)
-        if plan.stays or (not is_whole and plan.is_whole and not plan.may_end_early):
+        self._is_replaced = plan.is_whole and (self._is_ended or plan.request_body is not BodyMode.STREAMED)
+        answers = self._answers(outcome.destination, plan)
+        if plan.stays or (plan.is_whole and not self._is_replaced and not plan.may_end_early):
             self.state = State.RESPONDING
             return Send(answers)
         self.state = State.DONE
@@ -208,7 +212,7 @@ class Stream:
     def _take_headers(self, event: RequestHeaders) -> Command | None:
         if event.is_observability:
             self.state = State.WATCHING
-            return None
+            return Send(())
         self._head = event.head
         plan = self.plan = plan_for(event, policy=self._policy, is_direct=self.is_direct)
         match plan.body:
@@ -232,8 +236,22 @@ class Stream:
                 return self._take_body(chunk, is_last)
             case RequestTrailers():
                 return self._take_trailers()
+            case ResponseHeaders():
+                return self._give_way()
             case _:
                 return self._receive_end(event)
+
+    def _receive_late(self, event: Event) -> Command | None:
+        if not isinstance(event, RequestBody):
+            return self._receive_end(event)
+        self._pieces_seen += 1
+        return None
+
+    def _give_way(self) -> Send:
+        """Envoy answers the client itself, with a 413 of its own or a 408: that is not ours to decide any more."""
+        self.drop_body()
+        self.state = State.RESPONDING
+        return Send((Pass("response_headers"),))
 
     def _take_body(self, chunk: bytes, is_last: bool) -> Command | None:
         plan = self.plan
@@ -242,9 +260,26 @@ class Stream:
         if chunk and (refusal := self._hold(chunk)) is not None:
             return self._refuse(refusal, is_last=is_last or plan.body is not Body.STREAMED)
         if plan.body is Body.STREAMED:
-            return self._decide() if is_last else None
+            self._is_ended = is_last
+            return self._decide() if is_last or self._is_announced_whole(plan) else None
+        if is_last:
+            return self._decide()
+        if plan.overrides:
+            # Either trailers follow, or the override was ignored and more of the body does: only its length can tell.
+            if self._announced_bytes() not in (None, self._held_bytes):
+                return self._finish(Immediate(Reject(Reason.STREAMED_UNSUPPORTED)))
+            return self._decide(BodyExtent.PARTIAL)
         # With request trailers Envoy sends the one message without an end of stream.
-        return self._decide(BodyExtent.WHOLE if is_last else EXTENTS.get(plan.body, BodyExtent.WHOLE))
+        return self._decide(EXTENTS.get(plan.body, BodyExtent.WHOLE))
+
+    def _is_announced_whole(self, plan: Plan) -> bool:
+        """In STREAMED Envoy keeps trailers back until the headers are answered: only the length tells that all came."""
+        return plan.request_body is BodyMode.STREAMED and self._announced_bytes() == self._held_bytes
+
+    def _announced_bytes(self) -> int | None:
+        """The length of the body by its headers, None where they do not tell."""
+        length = self._head.headers.get("content-length", "") if self._head is not None else ""
+        return int(length) if length.isascii() and length.isdigit() and len(length) < 20 else None
 
     def _hold(self, chunk: bytes) -> Reject | None:
         size = len(chunk)
@@ -277,6 +312,8 @@ class Stream:
                 return None
             case RequestBody() | RequestTrailers() | DeadlineExpired():
                 return self._finish(Immediate(self._refusal))
+            case ResponseHeaders():
+                return self._give_way()
             case _:
                 return self._receive_end(event)
 
@@ -285,7 +322,7 @@ class Stream:
         self._has_trailers = True
         if self.plan.body is not Body.STREAMED:
             # There was no body to route by, and an answer to trailers cannot set a header of the request.
-            return self._finish(Immediate(Reject(Reason.MODE_UNSUPPORTED, {"mode": self.plan.request_body.name})))
+            return self._finish(Immediate(Reject(Reason.BODY_MISSING)))
         return self._decide()
 
     def _decide(self, extent: BodyExtent = BodyExtent.WHOLE) -> Decide:
@@ -299,9 +336,9 @@ class Stream:
             pieces.clear()
         return Decide(self._head, self._body, extent, self.plan.timer)
 
-    def _answers(self, destination: str, plan: Plan, *, is_whole: bool) -> tuple[Answer, ...]:
+    def _answers(self, destination: str, plan: Plan) -> tuple[Answer, ...]:
         match plan.body:
-            case Body.STREAMED if is_whole:
+            case Body.STREAMED if self._is_replaced:
                 return (Replace(destination, self._body),)
             case Body.STREAMED:
                 rest = (Pass("request_trailers"),) if self._has_trailers else ()
@@ -316,9 +353,7 @@ class Stream:
     def _chunks(self) -> list[Chunk]:
         """The body in pieces, of which the last says so unless trailers follow."""
         view = memoryview(self._body)
-        chunks = [
-            Chunk("request_body", view[at : at + CHUNK_BYTES], False) for at in range(0, len(view), CHUNK_BYTES)
-        ]
+        chunks = [Chunk("request_body", view[at : at + CHUNK_BYTES], False) for at in range(0, len(view), CHUNK_BYTES)]
         if not self._has_trailers:
             last = chunks.pop().piece if chunks else b""
             chunks.append(Chunk("request_body", last, True))
@@ -333,10 +368,11 @@ class Stream:
             case ResponseHeaders() | ResponseBody() | ResponseTrailers():
                 return Send((Pass(event.kind),))
             case RequestBody():
-                is_owed = plan.body is Body.STREAMED and not plan.is_whole and plan.request_body is BodyMode.STREAMED
+                is_owed = plan.request_body is BodyMode.STREAMED and not self._is_replaced
                 return Send((Pass("request_body"),)) if is_owed else None
             case RequestTrailers():
-                return None if plan.body is Body.STREAMED else Send((Pass("request_trailers"),))
+                is_over = self._is_replaced or plan.request_body is BodyMode.FULL_DUPLEX_STREAMED
+                return None if is_over else Send((Pass("request_trailers"),))
             case EndOfInput():
                 return self._finish()
             case DeadlineExpired():

@@ -3,6 +3,8 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from random import Random
 from typing import Any, Protocol
 
@@ -17,7 +19,7 @@ from extproc.protocol.codec import METHOD_NAME, SERVICE_NAME, decode, encode
 from extproc.protocol.commands import Abort, Answer, Decide, Finish, Immediate, Send
 from extproc.protocol.events import DeadlineExpired, EndOfInput
 from extproc.protocol.plan import Policy, Timer, wants_to_stay
-from extproc.protocol.stream import Budget, State, Stream
+from extproc.protocol.stream import ANSWERED, Budget, State, Stream
 from extproc.registry.store import Store
 from extproc.servers.deadlines import Deadlines
 from extproc.servers.response_record import ResponseRecord
@@ -29,6 +31,11 @@ from extproc.values.refusal import Reject
 from extproc.values.request import InferenceRequest
 
 END_OF_INPUT = EndOfInput()
+INFLATERS = 2
+"""Compressed bodies read at one time, and with that the memory that they take beside what is held: each up to the
+limit of a body."""
+UNSEEN_RESPONSES = 20
+"""So many requests without a response are no clients that went away early."""
 METHOD_PATH = f"/{SERVICE_NAME}/{METHOD_NAME}"
 NOTHING = b""
 """No answer. As stream-unary it is sent all the same, as an empty ProcessingResponse: Envoy does not mind one that
@@ -99,12 +106,14 @@ class ExtProcService:
         self._deadlines = Deadlines(settings.decision_timeout_s)
         self._clock = clock
         self._rng = rng
+        self._inflaters = ThreadPoolExecutor(INFLATERS, "inflate")
         self._waiters: set[asyncio.Future[None]] = set()
         self._resting: set[asyncio.Task[Any]] = set()
         """Tasks that wait for a response and may end at any time without harm."""
         self._dismissed: set[asyncio.Task[Any]] = set()
         self._is_closing = False
         self._has_warned_of_hop = False
+        self._unseen_responses = 0
         self._idle: asyncio.Event | None = None
         self.open_streams = 0
         self.last_stream_at_s = float("-inf")
@@ -157,6 +166,8 @@ class ExtProcService:
         self.last_stream_at_s = self._clock()
         request = _Request(self.last_stream_at_s)
         self.open_streams += 1
+        # Not when this returns: the last answer, with all of a body in it, may still have to be sent.
+        context.add_done_callback(partial(self._let_go, stream))
         task = self._deadlines.begin()
         owes_answer = True
         try:
@@ -164,7 +175,8 @@ class ExtProcService:
             self._deadlines.end(task)  # before anything is awaited: a limit that expires now finds nothing to cancel
             owes_answer = False
             if isinstance(command, Send):
-                answers, command = deque(command.answers), Finish()  # holds no body, unlike what it was
+                answers = deque(command.answers)
+                del command  # it would hold the body for as long as its response takes
                 command = await self._stay(answers, stream, request, context, task)
             if isinstance(command, Finish):
                 return await self._finish(command, request, context)
@@ -181,17 +193,20 @@ class ExtProcService:
             command = Abort("internal error")
         finally:
             self._deadlines.end(task)
-            stream.close()
-            self.open_streams -= 1
-            if self._idle is not None and not self.open_streams:
-                self._idle.set()
             if not request.is_counted:
                 self._metrics.count_request(request.model, request.outcome or "failed")
         await context.abort(grpc.StatusCode.INTERNAL, command.details)
         raise AssertionError("abort raises")
 
+    def _let_go(self, stream: Stream, _context: object) -> None:
+        """The call is over, and all that was to be sent is sent or dropped."""
+        stream.close()
+        self.open_streams -= 1
+        if self._idle is not None and not self.open_streams:
+            self._idle.set()
+
     async def _read_until_answer(self, stream: Stream, request: "_Request", context: Any) -> Send | Finish | Abort:
-        """Reads to the answer that decides. What is due before it, is sent."""
+        """Reads to the answer after which no decision is owed. What is due before it, is sent."""
         while True:
             data = await context.read()
             event = END_OF_INPUT if data is grpc.aio.EOF else decode(data)
@@ -199,43 +214,60 @@ class ExtProcService:
             command = stream.receive(event)
             if isinstance(command, Decide):
                 return stream.decided(await self._decide(command, request))
-            if isinstance(command, Send):
+            if isinstance(command, Send) and stream.state not in ANSWERED:
                 for answer in command.answers:
                     await self._send(answer, context)
             elif command is not None:
                 return command
-            elif stream.state is State.WATCHING:
-                return Send(())
 
     async def _stay(
         self, answers: deque[Answer], stream: Stream, request: "_Request", context: Any, task: asyncio.Task[Any]
     ) -> Finish | Abort:
-        """Sends the answers that decided and goes on reading to the end of the response.
+        """Sends the answers and goes on reading to the end of the response.
 
         `answers` is emptied as they are sent: a body must not be held for as long as its response takes.
         """
-        if (route := request.route) is None:
-            request.outcome = "watched"
-            return await self._follow(stream, None, context, task)
-        self._count_answer("routed", request)
-        if self._policy.response_phase == "auto" and not stream.is_direct:
-            self._warn_of_hop()
-        record = ResponseRecord(
-            route,
-            request.model,
-            in_flight=self._in_flight,
-            find_endpoint=lambda address: self._store.snapshot.endpoint_at(address),
-            metrics=self._metrics,
-            clock=self._clock,
-            reads_usage=self._settings.reads_usage,
-        )
+        record = None
+        if request.route is not None:
+            self._count_answer("routed", request)
+            record = self._begin_record(request.route, request.model, stream)
+        else:
+            self._count_answer("watched" if stream.state is State.WATCHING else "answered_by_gateway", request)
         try:
             while answers:
                 await self._send(answers.popleft(), context)
             stream.drop_body()
             return await self._follow(stream, record, context, task)
         finally:
-            record.end()
+            if record is not None:
+                record.end()
+                self._note_response(record)
+
+    def _begin_record(self, route: Route, model: str | None, stream: Stream) -> ResponseRecord:
+        if self._policy.response_phase == "auto" and not stream.is_direct:
+            self._warn_of_hop()
+        return ResponseRecord(
+            route,
+            model,
+            in_flight=self._in_flight,
+            find_endpoint=lambda address: self._store.snapshot.endpoint_at(address),
+            metrics=self._metrics,
+            clock=self._clock,
+            reads_usage=self._settings.reads_usage,
+        )
+
+    def _note_response(self, record: ResponseRecord) -> None:
+        """Says once that a filter shows no responses to a picker that was told to follow them."""
+        if record.has_headers or self._in_flight.is_exact or self._policy.response_phase in ("auto", "detach"):
+            return
+        self._unseen_responses += 1
+        if self._unseen_responses == UNSEEN_RESPONSES:
+            _log.warning(
+                "no response was shown yet: set response_header_mode and response_trailer_mode to SEND in the filter, "
+                "or there are no requests in flight to be counted. Said once.",
+                setting="envoy.responsePhase",
+                streams=self._unseen_responses,
+            )
 
     async def _follow(
         self, stream: Stream, record: ResponseRecord | None, context: Any, task: asyncio.Task[Any]
@@ -312,13 +344,19 @@ class ExtProcService:
 
     async def _decide(self, command: Decide, about: "_Request") -> Outcome:
         began_at_s = self._clock()
-        request = parse_request(
+        parse = partial(
+            parse_request,
             command.head,
             command.body,
             extent=command.extent,
             max_body_bytes=self._policy.max_body_bytes,
             now=began_at_s,
         )
+        if "content-encoding" in command.head.headers:
+            # A few KB can inflate to the limit, for which everybody else would wait. zlib works without the lock.
+            request = await asyncio.get_running_loop().run_in_executor(self._inflaters, parse)
+        else:
+            request = parse()
         if isinstance(request, Reject):
             outcome: Outcome = request
         else:

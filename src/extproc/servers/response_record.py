@@ -39,6 +39,8 @@ class ResponseRecord:
         self._decided_at_s = clock()
         self._usage: UsageReader | None = None
         self._has_token = False
+        self.has_headers = False
+        """The head of the response was shown."""
         in_flight.begin(self._endpoint)
 
     def take(self, event: Event) -> None:
@@ -47,6 +49,7 @@ class ResponseRecord:
             if self._usage is not None:
                 self._read_usage(self._usage, event.chunk)
         elif isinstance(event, ResponseHeaders):
+            self.has_headers = self._in_flight.is_exact = True
             self._metrics.observe_headers(self._model, event.status, self._clock() - self._decided_at_s)
             if event.served_by is not None and event.served_by != self._endpoint.address:
                 self._move(event.served_by)

@@ -36,7 +36,7 @@ class Knowledge(Protocol):
 class OpenRequests(Protocol):
     """What the gauge of requests in flight reads when it is scraped."""
 
-    is_used: bool
+    is_exact: bool
 
     def by_name(self, endpoints: Mapping[str, str]) -> Mapping[str, int]:
         """Counts by name: of each endpoint of `endpoints` (id → name), and of others that still have requests."""
@@ -138,7 +138,8 @@ class Metrics(Collector):
         """What was counted at requests, for the registry."""
         requests = CounterMetricFamily(
             "extproc_requests",
-            "Requests by what became of them: routed, replied, an error code, aborted, cancelled, failed.",
+            "Requests by what became of them: routed, replied, an error code, answered_by_gateway, watched, aborted, "
+            "cancelled, failed.",
             labels=["pool", "model", "outcome"],
         )
         for (model, outcome), count in self._requests.items():
@@ -233,7 +234,7 @@ class _SnapshotCollector(Collector):
                 ages.add_metric(["models", state.endpoint.name], now - answered_at_s)
         yield ready
         yield ages
-        if self._in_flight.is_used:
+        if self._in_flight.is_exact:
             open_requests = GaugeMetricFamily(
                 "extproc_endpoint_inflight",
                 "Requests that the endpoint is answering, of those whose streams stay open until the end.",

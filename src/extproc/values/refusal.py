@@ -10,6 +10,7 @@ class Reason(enum.StrEnum):
 
     BODY_NOT_OBJECT = enum.auto()
     BODY_NOT_DECODABLE = enum.auto()
+    BODY_MISSING = enum.auto()
     MODEL_MISSING = enum.auto()
     MODEL_NOT_STRING = enum.auto()
     MODEL_EMPTY = enum.auto()
@@ -50,6 +51,7 @@ class Refusal(msgspec.Struct, frozen=True):
 REFUSALS: dict[Reason, Refusal] = {
     Reason.BODY_NOT_OBJECT: Refusal(400, "invalid_request", "The request body is not a JSON object."),
     Reason.BODY_NOT_DECODABLE: Refusal(400, "invalid_request", "The request body cannot be read as {format}."),
+    Reason.BODY_MISSING: Refusal(400, "invalid_request", "The request has trailers but no body."),
     Reason.MODEL_MISSING: Refusal(400, "invalid_request", "The request names no `model`.", "model"),
     Reason.MODEL_NOT_STRING: Refusal(400, "invalid_request", "`model` must be a string.", "model"),
     Reason.MODEL_EMPTY: Refusal(400, "invalid_request", "`model` must not be empty.", "model"),

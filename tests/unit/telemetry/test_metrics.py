@@ -146,6 +146,8 @@ def test_requests_in_flight() -> None:
     in_flight = InFlight()
     metrics = Metrics(knowledge=store, in_flight=in_flight, clock=lambda: NOW, version="1")
     in_flight.begin(first)
+    assert scrape(metrics, "extproc_endpoint_inflight", "endpoint") == {}, "whose end may never be seen"
+    in_flight.is_exact = True
     assert scrape(metrics, "extproc_endpoint_inflight", "endpoint") == {"a": 1.0, "b": 0.0}
     in_flight.end(first)
     assert scrape(metrics, "extproc_endpoint_inflight", "endpoint") == {"a": 0.0, "b": 0.0}
