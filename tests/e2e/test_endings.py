@@ -158,3 +158,34 @@ async def test_a_watching_picker_is_killed_amid_answers(is_open: bool) -> None:
         before, after = await asyncio.gather(*requests)
         outcomes = [{(each.status, each.whole) for each in each_load} for each_load in (before, after)]
         assert outcomes == ([{(200, True)}, {(200, True)}] if is_open else [{(200, False)}, {(503, True)}])
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("mode", ["full duplex", "buffered", "streamed, no wait"])
+async def test_what_envoy_answers_itself_reaches_the_client(mode: str, phase: Phase) -> None:
+    """A 413 beyond its buffer, a 408 for a slow upload: with the response shown they pass through the picker."""
+    engine = InstantUpstream(early=False)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(engine)
+        site = gateway(
+            REQUEST_MODES[mode],
+            phase,
+            {"only": engine.address},
+            buffer_limit_bytes=200_000,
+            connection_manager={"request_timeout": "1s"},
+        )
+        envoy, picker = await stack.enter_async_context(site)
+        if mode == "buffered":
+            [outcome] = await run_load(envoy.port, 1, 1, lambda _: post(LARGE))
+            assert outcome.status == 413
+        async with Http2Client(envoy.port) as client:
+            stream = await client.open("POST", PATH)
+            await stream.send(SMALL[:10])
+            assert (await stream.head()).status == 408
+        [outcome] = await run_load(envoy.port, 1, 1, lambda _: post(SMALL))
+        assert (outcome.status, outcome.whole) == (200, True)
+        await streams_end(picker)
+        assert await picker.metric("extproc_requests_total", outcome="aborted") == 0
+        if phase != "detach":
+            assert await picker.metric("extproc_requests_total", outcome="answered_by_gateway") >= 1
+        assert "Traceback" not in picker.log_text()

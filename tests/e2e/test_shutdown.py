@@ -9,13 +9,16 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
+import grpc
 import pytest
+from envoy_data_plane.envoy.service.ext_proc.v3 import ProcessingResponse
 from tests.e2e.load import Outcome, post, run_load
 from tests.e2e.modes import streams_end
 from tests.e2e.picker import FLAGS, Picker
 from tests.e2e.upstreams import InstantUpstream, StreamingUpstream
 
 from extproc.cli.demo.envoy import DETACHED, ISTIO, TRACKING, Envoy, GatewaySettings, ProcessingMode
+from extproc.cli.probe import DIRECT_ENVOY, METHOD, build_requests
 
 POOL = "pools: [{name: test, endpoints: [{name: a, address: '127.0.0.1:1'}]}]"
 Process = asyncio.subprocess.Process
@@ -188,3 +191,25 @@ async def test_a_rolling_restart_loses_nothing(mode: ProcessingMode, phase: str)
     }
     assert min(short.served, instant.served, slow.served) > 10
     assert "Traceback" not in logs
+
+
+async def test_a_stop_waits_for_an_answer_that_is_being_sent() -> None:
+    """The peer reads nothing for a second after the stop: an answer of 20 MB waits for it, and is whole."""
+    body = b'{"model": "llama", "prompt": "' + b"p" * 20_000_000 + b'"}'
+    options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    upstream = InstantUpstream()
+    async with upstream, Picker({"only": upstream.address}, flags=["--drain-timeout=1h"]) as picker:
+        async with grpc.aio.insecure_channel(picker.address, options=options) as channel:
+            call = channel.stream_stream(METHOD)(metadata=DIRECT_ENVOY)
+            for message in build_requests("POST", "/v1/completions", {}, body):
+                await call.write(message)
+            await picker.wait_for_metric("extproc_requests_total", 1, outcome="routed")
+            await picker.send_signal(signal.SIGTERM)
+            await asyncio.sleep(1)
+            answer = ProcessingResponse.parse(await call.read())
+            assert answer.request_headers is not None
+            assert answer.request_headers.response is not None
+            assert answer.request_headers.response.body_mutation is not None
+            assert answer.request_headers.response.body_mutation.body == body
+            assert await call.code() is grpc.StatusCode.OK
+            assert await picker.stop_code() == 0

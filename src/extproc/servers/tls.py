@@ -1,6 +1,8 @@
 """The certificate of the ext_proc port: self-signed, or from a directory that is followed while it is replaced."""
 
 import asyncio
+import os
+import stat
 from collections import deque
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +13,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, PublicKeyAlgorithmOID
 
 from extproc.errors import ConfigError, Problem
 from extproc.settings.schema import ServerSettings
@@ -30,6 +32,9 @@ BACKDATED_BY = timedelta(days=1)
 
 CURVES = ("secp256r1", "secp384r1", "secp521r1")
 """Those that gRPC can serve. Envoy takes only the first unless its ecdh_curves say more (measured with 1.40)."""
+
+SERVABLE_KEYS = (PublicKeyAlgorithmOID.RSAES_PKCS1_v1_5, PublicKeyAlgorithmOID.EC_PUBLIC_KEY)
+"""What a certificate may say that its key is for: rsaEncryption and id-ecPublicKey. gRPC takes no id-RSASSA-PSS."""
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
@@ -180,9 +185,10 @@ def _read_files(folder: str) -> _Files:
 
 def _read_file(path: Path) -> bytes | Problem:
     """The content of a regular file: one that blocks its reader would keep the process from ending."""
-    if path.exists() and not path.is_file() and not path.is_dir():
-        return Problem(str(path), "is no regular file")
     try:
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            return Problem(str(path), "is no regular file")
         return path.read_bytes()
     except (OSError, ValueError) as exc:
         return Problem(str(path), f"cannot be read: {getattr(exc, 'strerror', None) or exc}")
@@ -208,6 +214,8 @@ def _read_chain(content: bytes | Problem, path: str) -> list[x509.Certificate] |
         chain[0].public_key()
     except (ValueError, UnsupportedAlgorithm) as exc:
         return Problem(path, f"holds no certificate in PEM: {exc}")
+    if chain[0].public_key_algorithm_oid not in SERVABLE_KEYS:
+        return Problem(path, "is for neither an rsaEncryption nor an ECDSA key: gRPC cannot serve it")
     return chain
 
 

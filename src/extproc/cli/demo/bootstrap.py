@@ -95,6 +95,8 @@ class GatewaySettings:
     docs/decisions/007."""
     ext_proc: Mapping[str, object] = field(default_factory=dict)
     """Top-level fields laid over the ext_proc filter's config, e.g. `{"observability_mode": True}`."""
+    connection_manager: Mapping[str, object] = field(default_factory=dict)
+    """Top-level fields laid over the HTTP connection manager's config, e.g. `{"request_timeout": "1s"}`."""
     filters: Sequence[Mapping[str, object]] = ()
     """HTTP filters that come before ext_proc, in the form that Envoy reads."""
 
@@ -118,10 +120,13 @@ def envoy_config(settings: GatewaySettings) -> dict[str, object]:
         "gateway",
         route,
         http_filters,
-        codec_type="AUTO",
-        http2_protocol_options={
-            "initial_stream_window_size": window_bytes,
-            "initial_connection_window_size": window_bytes,
+        **{
+            "codec_type": "AUTO",
+            "http2_protocol_options": {
+                "initial_stream_window_size": window_bytes,
+                "initial_connection_window_size": window_bytes,
+            },
+            **settings.connection_manager,
         },
     )
     listener = _listener("gateway", settings.listener_port, connection_manager) | {
