@@ -5,14 +5,17 @@ from collections.abc import AsyncIterator, Callable, Mapping
 
 import click
 
-from bench import p1_throughput, p3_decision, p5_messages
+from bench import p1_throughput, p2_latency, p3_decision, p4_bodies, p5_messages, slow_uploads
 from bench.machine import describe_machine
 from bench.results import HEADER, BenchError, Result
 
 BENCHMARKS: Mapping[str, Callable[[], AsyncIterator[Result]]] = {
     "p1": p1_throughput.run,
+    "p2": p2_latency.run,
     "p3": p3_decision.run,
+    "p4": p4_bodies.run,
     "p5": p5_messages.run,
+    "p-slow": slow_uploads.run,
 }
 
 

@@ -8,15 +8,22 @@ import aiohttp
 
 from extproc.cli.demo.envoy import Envoy
 
+RECEIVED_BYTES = "x-received-body-bytes"
+
 _TYPES = "type.googleapis.com/envoy.extensions.filters"
 
 
 @asynccontextmanager
-async def serve_endpoints(models: Sequence[str]) -> AsyncIterator[list[str]]:
-    """One endpoint for each entry of `models`, the model that it lists; yields their addresses in that order."""
+async def serve_endpoints(models: Sequence[str], *, max_body_bytes: int = 1 << 20) -> AsyncIterator[list[str]]:
+    """One endpoint for each entry of `models`, the model that it lists; yields their addresses in that order.
+
+    Each tells in the header `RECEIVED_BYTES` of its answers how long the body was that came.
+    """
     config = {
         "admin": {"address": _any_port()},
-        "static_resources": {"listeners": [_listener(index, model) for index, model in enumerate(models)]},
+        "static_resources": {
+            "listeners": [_listener(index, model, max_body_bytes) for index, model in enumerate(models)]
+        },
     }
     async with Envoy(config) as envoy:
         async with aiohttp.ClientSession(raise_for_status=True) as session:
@@ -26,12 +33,12 @@ async def serve_endpoints(models: Sequence[str]) -> AsyncIterator[list[str]]:
         yield [f"127.0.0.1:{ports[f'endpoint-{index}']}" for index in range(len(models))]
 
 
-def _listener(index: int, model: str) -> dict[str, object]:
+def _listener(index: int, model: str, max_body_bytes: int) -> dict[str, object]:
     card = {"id": model, "object": "model", "created": 1, "owned_by": "vllm", "root": model, "max_model_len": 4096}
     listing = json.dumps({"object": "list", "data": [card]})
     routes = [_route({"path": "/v1/models"}, listing), _route({"prefix": "/"}, '{"object": "chat.completion"}')]
     # Without the buffer filter an answer would come before the request's end and cost its connection.
-    buffer = _typed("envoy.filters.http.buffer", "http.buffer.v3.Buffer", max_request_bytes=1 << 20)
+    buffer = _typed("envoy.filters.http.buffer", "http.buffer.v3.Buffer", max_request_bytes=max_body_bytes)
     router = _typed("envoy.filters.http.router", "http.router.v3.Router")
     manager = _typed(
         "envoy.filters.network.http_connection_manager",
@@ -44,7 +51,12 @@ def _listener(index: int, model: str) -> dict[str, object]:
 
 
 def _route(match: dict[str, str], body: str) -> dict[str, object]:
-    return {"match": match, "direct_response": {"status": 200, "body": {"inline_string": body}}}
+    received = {"header": {"key": RECEIVED_BYTES, "value": "%BYTES_RECEIVED%"}}
+    return {
+        "match": match,
+        "direct_response": {"status": 200, "body": {"inline_string": body}},
+        "response_headers_to_add": [received],
+    }
 
 
 def _typed(name: str, kind: str, **fields: object) -> dict[str, object]:

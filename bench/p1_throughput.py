@@ -1,102 +1,79 @@
-"""P1: decisions per second through a real Envoy, ours against an empty servicer in the same place.
+"""P1: decisions per second through a real Envoy, ours against an empty servicer in the same place, mode by mode.
 
-Full duplex, 0.5 KB bodies for three models on ten endpoints. Both run in the same minute, in short alternating rounds.
+0.5 KB bodies for three models on ten endpoints. Both run in the same minute, in short alternating rounds.
 """
 
-import tempfile
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
-from pathlib import Path
+from collections.abc import AsyncIterator
 from statistics import median
 
+from bench.chat import ENDPOINT_MODELS
 from bench.endpoints import serve_endpoints
-from bench.processes import Picker, PythonServer, Reference
+from bench.modes import MODES, Mode
+from bench.processes import PythonServer
 from bench.results import BenchError, Ratio, Result
+from bench.sides import Side, Sides, serve_sides
 from bench.wrk import Load, ensure_wrk, run_wrk
-from extproc.cli.demo.envoy import DETACHED, ISTIO, Envoy, GatewaySettings
 
-MODELS = ("llama-8b", "mixtral7", "qwen3-4b")
-"""All of one length, so that every body and every answer is of one size."""
-ENDPOINT_MODELS = tuple(MODELS[index % 3] for index in range(10))
-BODY_BYTES = 512
 CONNECTIONS = 32
 ROUNDS = 6
 ROUND_S = 1
 GOAL = 0.85
-MODES = {"Envoy without response phase": DETACHED, "Istio's filter": ISTIO}
-
-
-def body_for(model: str) -> bytes:
-    """A chat completion of `BODY_BYTES` bytes."""
-    head, tail = f'{{"model":"{model}","messages":[{{"role":"user","content":"', '"}],"max_tokens":64}'
-    return (head + "a" * (BODY_BYTES - len(head) - len(tail)) + tail).encode()
 
 
 async def run() -> AsyncIterator[Result]:
-    """A line for each set of processing modes, and one below it with the CPU that a request took."""
+    """A line for each mode, and one below it with the CPU that a request took."""
     ensure_wrk()
-    bodies = [body_for(model) for model in MODELS]
-    async with AsyncExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="extproc-bench-")))
-        endpoints = await stack.enter_async_context(serve_endpoints(ENDPOINT_MODELS))
-        picker = await stack.enter_async_context(Picker(endpoints, directory))
-        reference = await stack.enter_async_context(Reference(endpoints, bodies[0]))
-        for name, mode in MODES.items():
-            gateways = [
-                Envoy(GatewaySettings(endpoints=endpoints, picker=address, processing_mode=mode))
-                for address in (picker.address, reference.address)
-            ]
-            async with gateways[0], gateways[1]:
-                routed_before = await _routed(picker)
-                ours = _Side(picker, gateways[0].url, bodies)
-                theirs = _Side(reference, gateways[1].url, bodies)
-                await ours.warm_up()
-                await theirs.warm_up()
-                for index in range(ROUNDS):
-                    for side in (ours, theirs) if index % 2 else (theirs, ours):
-                        await side.measure()
-                routed = await _routed(picker) - routed_before
-            if routed < sum(load.requests for load in ours.loads):
-                raise BenchError(f"{name}: some of the requests were never routed by the picker ({routed:.0f} were)")
-            for result in _results(name, ours, theirs):
+    async with serve_endpoints(ENDPOINT_MODELS) as endpoints:
+        for mode in MODES:
+            async with serve_sides(mode, endpoints) as sides:
+                ours, theirs = await _measure(mode, sides)
+            for result in _results(mode, ours, theirs):
                 yield result
 
 
-class _Side:
-    """One of the two servers, its gateway, and what was measured of it round by round."""
+class _Figures:
+    """What was measured of one side, round by round."""
 
-    def __init__(self, server: PythonServer, url: str, bodies: Sequence[bytes]) -> None:
-        self._server = server
-        self._url = url
-        self._bodies = bodies
+    def __init__(self, side: Side[PythonServer], sides: Sides) -> None:
+        self._side = side
+        self._requests = sides.requests
         self.loads: list[Load] = []
         self.cpu_us: list[float] = []
         """Of the server's process, per request."""
 
     async def warm_up(self) -> None:
-        await run_wrk(self._url, self._bodies, connections=CONNECTIONS, duration_s=ROUND_S)
+        await run_wrk(self._side.url, self._requests, connections=CONNECTIONS, duration_s=ROUND_S)
 
     async def measure(self) -> None:
-        before_s = self._server.cpu_s
-        load = await run_wrk(self._url, self._bodies, connections=CONNECTIONS, duration_s=ROUND_S)
+        before_s = self._side.server.cpu_s
+        load = await run_wrk(self._side.url, self._requests, connections=CONNECTIONS, duration_s=ROUND_S)
         self.loads.append(load)
-        self.cpu_us.append((self._server.cpu_s - before_s) / load.requests * 1e6)
+        self.cpu_us.append((self._side.server.cpu_s - before_s) / load.requests * 1e6)
 
     @property
     def rates(self) -> list[float]:
         return [load.requests_per_s for load in self.loads]
 
 
-async def _routed(picker: Picker) -> float:
-    samples = await picker.counters("extproc_requests_total")
-    return sum(value for labels, value in samples.items() if 'outcome="routed"' in labels)
+async def _measure(mode: Mode, sides: Sides) -> tuple[_Figures, _Figures]:
+    routed_before = await sides.ours.server.routed()
+    ours, theirs = _Figures(sides.ours, sides), _Figures(sides.reference, sides)
+    await ours.warm_up()
+    await theirs.warm_up()
+    for index in range(ROUNDS):
+        for side in (ours, theirs) if index % 2 else (theirs, ours):
+            await side.measure()
+    routed = await sides.ours.server.routed() - routed_before
+    if routed < sum(load.requests for load in ours.loads):
+        raise BenchError(f"{mode.name}: some of the requests were never routed by the picker ({routed:.0f} were)")
+    return ours, theirs
 
 
-def _results(name: str, ours: _Side, theirs: _Side) -> list[Result]:
+def _results(mode: Mode, ours: _Figures, theirs: _Figures) -> list[Result]:
     ratio = Ratio.of(ours.rates, theirs.rates)
     return [
         Result(
-            name=f"P1 {name}",
+            name=f"P1 {mode.name}",
             figure=f"{median(ours.rates):,.0f}/s",
             reference=f"{median(theirs.rates):,.0f}/s",
             ratio=str(ratio),

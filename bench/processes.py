@@ -1,19 +1,21 @@
-"""Python servers as processes of their own: the picker and the reference, from their first line to their CPU time."""
+"""Python servers as processes of their own: the picker and the reference, with their CPU time and their memory."""
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import sys
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import aiohttp
 
+from bench.modes import Mode
 from bench.results import BenchError
 
 _START_TIMEOUT_S = 20.0
@@ -63,6 +65,32 @@ class PythonServer(ABC):
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
+    @property
+    def resident_bytes(self) -> int:
+        """Memory it has now."""
+        return self._status_bytes("VmRSS")
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most memory it has had since `reset_peak`."""
+        return self._status_bytes("VmHWM")
+
+    def reset_peak(self) -> None:
+        """Lets `peak_bytes` begin anew. Errors: BenchError where the kernel has no such thing or forbids it."""
+        assert self._process is not None
+        try:
+            Path(f"/proc/{self._process.pid}/clear_refs").write_text("5")
+        except OSError as exc:
+            raise BenchError(f"the peak of a process's memory cannot be reset here: {exc}") from exc
+
+    def _status_bytes(self, name: str) -> int:
+        assert self._process is not None
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        found = re.search(rf"^{name}:\s*(\d+) kB$", status, re.MULTILINE)
+        if found is None:
+            raise BenchError(f"/proc/PID/status has no {name} here")
+        return int(found[1]) * 1024
+
     @abstractmethod
     async def _become_ready(self) -> None:
         """Reads what the process prints until it can be used."""
@@ -100,15 +128,21 @@ class PythonServer(ABC):
 
 
 class Picker(PythonServer):
-    """`extproc serve` on free ports, with its defaults; ready when it says so: every endpoint has been probed."""
+    """`extproc serve` on free ports, with its defaults where `config` says nothing else.
 
-    def __init__(self, endpoints: Sequence[str], directory: Path) -> None:
+    Ready when it says so: every endpoint has been probed. `directory` has to outlive it.
+    """
+
+    def __init__(
+        self, endpoints: Sequence[str], directory: Path, *, config: Mapping[str, object] | None = None
+    ) -> None:
         file = directory / "endpoints.yaml"
         lines = [f'      - {{name: pod-{index}, address: "{address}"}}' for index, address in enumerate(endpoints)]
         file.write_text("\n".join(["pools:", "  - name: bench", "    endpoints:", *lines, ""]))
         super().__init__(
             *("extproc", "serve", f"--endpoints-file={file}", "--secure-serving=false", "--listen-address=127.0.0.1"),
             *("--grpc-port=0", "--grpc-health-port=0", "--metrics-port=0", "--drain-delay=0s"),
+            *((f"--config-text={json.dumps(dict(config))}",) if config else ()),
         )
         self.address = ""
         self._metrics_port = 0
@@ -117,6 +151,11 @@ class Picker(PythonServer):
         ports = await self._line(r" serving .* grpc=(\d+) .*metrics=(\d+)")
         self.address, self._metrics_port = f"127.0.0.1:{ports[1]}", int(ports[2])
         await self._line(r" ready endpoints=")
+
+    async def routed(self) -> float:
+        """How many requests it has routed."""
+        samples = await self.counters("extproc_requests_total")
+        return sum(value for labels, value in samples.items() if 'outcome="routed"' in labels)
 
     async def counters(self, name: str) -> dict[str, float]:
         """The samples of the counter `name` on its metrics page, by the text between their braces."""
@@ -128,10 +167,15 @@ class Picker(PythonServer):
 
 
 class Reference(PythonServer):
-    """The empty servicer of `bench.empty_servicer`, which sends requests with `body` to `endpoints` in turn."""
+    """The empty servicer of `bench.empty_servicer` in one mode.
 
-    def __init__(self, endpoints: Sequence[str], body: bytes) -> None:
-        super().__init__("bench.empty_servicer", body.decode(), *endpoints)
+    It sends requests to `endpoints` in turn and, where the picker's answer has the body, all of them with `body`.
+    """
+
+    def __init__(self, endpoints: Sequence[str], directory: Path, *, mode: Mode, body: bytes) -> None:
+        file = directory / "body.json"
+        file.write_bytes(body)
+        super().__init__("bench.empty_servicer", mode.name, str(file), *endpoints)
         self.address = ""
 
     async def _become_ready(self) -> None:

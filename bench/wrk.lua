@@ -1,9 +1,15 @@
--- POSTs the bodies given as arguments in turn; ends with one line of JSON for bench/wrk.py.
+-- POSTs the requests given as arguments in turn, each `name: value` lines, an empty line, the body; ends with one line
+-- of JSON for bench/wrk.py. The first argument is the path.
 local requests, sent = {}, 0
 
 function init(args)
-  for index, body in ipairs(args) do
-    requests[index] = wrk.format("POST", "/v1/chat/completions", { ["content-type"] = "application/json" }, body)
+  for index = 2, #args do
+    local head, body = args[index]:match("^(.-)\n\n(.*)$")
+    local headers = {}
+    for name, value in head:gmatch("([^\n]-): ([^\n]*)") do
+      headers[name] = value
+    end
+    requests[index - 1] = wrk.format("POST", args[1], headers, body)
   end
 end
 

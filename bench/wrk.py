@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from bench.chat import PATH, Request
 from bench.results import BenchError
 
 _SCRIPT = Path(__file__).with_name("wrk.lua")
@@ -46,11 +47,11 @@ def ensure_wrk() -> None:
             raise BenchError(f"cannot install wrk: `{' '.join(command)}` said:\n{done.stderr.strip()}")
 
 
-async def run_wrk(url: str, bodies: Sequence[bytes], *, connections: int, duration_s: int) -> Load:
-    """POSTs `bodies` in turn from one thread. Errors: BenchError unless every answer was good."""
+async def run_wrk(url: str, requests: Sequence[Request], *, connections: int, duration_s: int) -> Load:
+    """Sends `requests` in turn from one thread. Errors: BenchError unless every answer was good."""
     process = await asyncio.create_subprocess_exec(
-        *("wrk", "-t1", f"-c{connections}", f"-d{duration_s}s", "-s", str(_SCRIPT), url, "--"),
-        *[body.decode() for body in bodies],
+        *("wrk", "-t1", f"-c{connections}", f"-d{duration_s}s", "-s", str(_SCRIPT), url, "--", PATH),
+        *[_argument(request) for request in requests],
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -63,3 +64,7 @@ async def run_wrk(url: str, bodies: Sequence[bytes], *, connections: int, durati
     if load.non_2xx or load.broken or not load.requests:
         raise BenchError(f"of {load.requests} answers {load.non_2xx} were no 2xx, {load.broken} connections broke")
     return load
+
+
+def _argument(request: Request) -> str:
+    return "\n".join([f"{name}: {value}" for name, value in request.headers]) + "\n\n" + request.body.decode()
