@@ -30,6 +30,7 @@ HEADERS = (
     ((":method", b"GET"), (":path", b"/v1/models/a%2Fb?c"), ("cookie", b"secret")),
     ((":method", b"POST"), ("content-type", b"multipart/form-data; boundary=b"), ("x-gateway-model-name", b"phi")),
     ((":method", b"\xff"), (":path", b"\xf0\x9f\x98"), ("content-encoding", b"gzip"), ("content-encoding", b"br")),
+    ((":method", b"POST"), (":path", b"/v1/completions"), ("content-length", b"4")),
 )
 PIECES = (b"", b"{", b'{"model":"phi"}', b'{"model":"', b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\n')
 SUBSETS: tuple[dict[str, list[object]] | None, ...] = (

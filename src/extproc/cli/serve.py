@@ -1,7 +1,9 @@
 """`extproc serve`: the server."""
 
 import asyncio
+import ctypes
 import time
+from contextlib import suppress
 from random import Random
 
 import click
@@ -12,6 +14,9 @@ from extproc.errors import ConfigError, PortInUseError
 from extproc.settings.schema import Settings
 from extproc.telemetry.logs import Log, configure_logs
 
+M_MMAP_THRESHOLD = -3
+"""Source: glibc's malloc.h."""
+
 _log = Log("cli.serve")
 
 
@@ -19,12 +24,23 @@ def _serve(**options: str | None) -> None:
     try:
         settings, ignored = read_settings(options)
         configure_logs(settings.telemetry.verbosity)
+        _return_large_blocks()
         for name in ignored:
             _log.warning("flag has no effect in this version", flag=f"--{name}")
         asyncio.run(_run(settings))
     except (ConfigError, PortInUseError) as exc:
         click.echo(exc, err=True)
         raise SystemExit(2) from exc
+
+
+def _return_large_blocks() -> None:
+    """Has the C library give blocks of 1 MiB and more back to the system when they are freed.
+
+    By default it comes to keep them after the first few bodies of megabytes. Source: docs/performance.md, P4. Other C
+    libraries than glibc have no such setting, and some no such habit.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 1 << 20)
 
 
 async def _run(settings: Settings) -> None:

@@ -7,7 +7,10 @@ from google.protobuf.message import DecodeError
 from extproc._gen.envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
 from extproc._gen.envoy.service.ext_proc.v3.external_processor_pb2 import (
     DESCRIPTOR,
+    BodyMutation,
     CommonResponse,
+    HeadersResponse,
+    HttpBody,
     HttpHeaders,
     ProcessingRequest,
     ProcessingResponse,
@@ -70,11 +73,24 @@ HEADERS_READ = frozenset(
 )
 """The headers that anybody here reads. The others are not decoded: a request has a dozen and more of them."""
 
+LARGE_BYTES = 1 << 20
+"""A message above it is not given to the parser whole: of its body that makes two copies more."""
+
 _MODES: dict[int, BodyMode] = {mode.value: mode for mode in BodyMode}
+
+
+_REQUEST_HEADERS_FIELD = ProcessingResponse.REQUEST_HEADERS_FIELD_NUMBER
+_RESPONSE_FIELD = HeadersResponse.RESPONSE_FIELD_NUMBER
+_BODY_MUTATION_FIELD = CommonResponse.BODY_MUTATION_FIELD_NUMBER
+_BODY_FIELD = BodyMutation.BODY_FIELD_NUMBER
+_REQUEST_BODY_FIELD = ProcessingRequest.REQUEST_BODY_FIELD_NUMBER
+_PIECE_FIELD = HttpBody.BODY_FIELD_NUMBER
 
 
 def decode(data: bytes) -> Event:
     """The event in a serialized ProcessingRequest. Never raises: what cannot be read becomes `Unknown`."""
+    if len(data) > LARGE_BYTES and (piece := _cut_piece(data)) is not None:
+        return piece
     try:
         message = ProcessingRequest.FromString(data)
     except DecodeError:
@@ -94,6 +110,43 @@ def decode(data: bytes) -> Event:
             return ResponseTrailers()
         case _:
             return Unknown("a ProcessingRequest of no known kind")
+
+
+def _cut_piece(data: bytes) -> RequestBody | None:
+    """The piece of a request body in a message that begins with it, as all of Envoy's do, cut out of it.
+
+    What stands around it is parsed as ever. None where the message begins with anything else, or is broken.
+    """
+    try:
+        body_at, size = _read_length(data, 0, _REQUEST_BODY_FIELD)
+        end = body_at + size
+        piece_at, size = _read_length(data, body_at, _PIECE_FIELD)
+        rest_at = piece_at + size
+        if rest_at > end or end > len(data):
+            return None
+        rest = HttpBody.FromString(data[rest_at:end])
+        others = ProcessingRequest.FromString(data[end:])
+    except (DecodeError, IndexError, ValueError):
+        return None
+    if rest.body or others.WhichOneof("request") is not None:
+        return None
+    return RequestBody(data[piece_at:rest_at], rest.end_of_stream)
+
+
+def _read_length(data: bytes, at: int, field: int) -> tuple[int, int]:
+    """Where the content of the length-delimited `field` at `at` begins, and its size.
+
+    Errors: ValueError where another field stands there, or a size of more than five bytes; IndexError.
+    """
+    if data[at] != field << 3 | 2:
+        raise ValueError(field)
+    size = 0
+    for shift in range(0, 35, 7):
+        at += 1
+        size |= (data[at] & 0x7F) << shift
+        if data[at] < 0x80:
+            return at + 1, size
+    raise ValueError(size)
 
 
 def _decode_request_headers(message: ProcessingRequest) -> RequestHeaders:
@@ -189,11 +242,7 @@ def encode(answer: Answer) -> bytes:
     """
     match answer:
         case Replace(destination, body):
-            response = ProcessingResponse.FromString(_routed(destination))
-            common = response.request_headers.response
-            common.status = CommonResponse.CONTINUE_AND_REPLACE
-            common.body_mutation.body = body
-            return response.SerializeToString()
+            return _replaced(destination, body)
         case Continue(destination):
             return _routed(destination)
         case Chunk(kind, piece, end_of_stream):
@@ -216,6 +265,41 @@ def _routed(destination: str) -> bytes:
     common.clear_route_cache = True
     _set_destination(response, common, destination)
     return response.SerializeToString()
+
+
+def _replaced(destination: str, body: bytes) -> bytes:
+    """The answer with the whole body, framed by hand around it, so that the body is copied once.
+
+    Set in a message that is then serialized it is copied three times, which for 20 MB took 43 ms and 57 MB (measured).
+    """
+    mutation_tail = _length_delimited(_BODY_FIELD, len(body))
+    mutation_head = _length_delimited(_BODY_MUTATION_FIELD, len(mutation_tail) + len(body))
+    common, rest = _replacing(destination)
+    size = len(common) + len(mutation_head) + len(mutation_tail) + len(body)
+    common_head = _length_delimited(_RESPONSE_FIELD, size)
+    headers_head = _length_delimited(_REQUEST_HEADERS_FIELD, len(common_head) + size)
+    return b"".join((headers_head, common_head, common, mutation_head, mutation_tail, body, rest))
+
+
+@lru_cache(maxsize=4096)
+def _replacing(destination: str) -> tuple[bytes, bytes]:
+    """The CommonResponse of such an answer without its body, and what the answer holds beside `request_headers`."""
+    response = ProcessingResponse.FromString(_routed(destination))
+    common = response.request_headers.response
+    common.status = CommonResponse.CONTINUE_AND_REPLACE
+    serialized = common.SerializeToString()
+    response.ClearField("request_headers")
+    return serialized, response.SerializeToString()
+
+
+def _length_delimited(field: int, size: int) -> bytes:
+    """What stands before a field of `size` bytes. Source: protobuf's encoding, wire type 2."""
+    prefix = bytearray((field << 3 | 2,))
+    while size > 0x7F:
+        prefix.append(size & 0x7F | 0x80)
+        size >>= 7
+    prefix.append(size)
+    return bytes(prefix)
 
 
 @lru_cache(maxsize=4096)

@@ -124,7 +124,7 @@ ANSWERED = frozenset({State.RESPONDING, State.WATCHING, State.DONE})
 
 
 class Stream:
-    """The state of one stream. It holds the body until the answer is out (`drop_body`, at the latest `close`)."""
+    """The state of one stream. It holds the body until the answer carries it; its bytes count until that is out."""
 
     def __init__(self, *, policy: Policy, budget: Budget, is_direct: bool) -> None:
         self.state = State.HEADERS
@@ -181,6 +181,7 @@ class Stream:
         # In STREAMED a body that is replaced and has trailers reaches the upstream twice (measured).
         self._is_replaced = plan.is_whole and (self._is_ended or plan.request_body is not BodyMode.STREAMED)
         answers = self._answers(outcome.destination, plan)
+        self._body = b""  # the answers carry it now
         if plan.stays or (plan.is_whole and not self._is_replaced and not plan.may_end_early):
             self.state = State.RESPONDING
             return Send(answers)
@@ -188,7 +189,7 @@ class Stream:
         return Finish(answers)
 
     def drop_body(self) -> None:
-        """Drops the body and returns its bytes to the budget: the answers that carry it are out. Can be repeated."""
+        """Drops the body, and returns its bytes to the budget: what carries it is out. Can be repeated."""
         self._pieces.clear()
         self._body = b""
         if self._held_bytes:

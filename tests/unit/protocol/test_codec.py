@@ -21,7 +21,7 @@ from envoy_data_plane.google.protobuf import Struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.protocol.codec import HEADERS_READ, METHOD_NAME, SERVICE_NAME, decode, encode
+from extproc.protocol.codec import HEADERS_READ, LARGE_BYTES, METHOD_NAME, SERVICE_NAME, decode, encode
 from extproc.protocol.commands import (
     Answer,
     AwaitBody,
@@ -313,6 +313,42 @@ def test_a_body_arrives_byte_for_byte(body: bytes, end: bool) -> None:
     assert decode(bytes(message)) == RequestBody(body, end)
 
 
+LARGE = bytes(range(256)) * (LARGE_BYTES // 256) + b"end"
+
+
+@pytest.mark.parametrize("end", [True, False])
+def test_a_large_piece_arrives_byte_for_byte(end: bool) -> None:
+    message = ProcessingRequest(request_body=HttpBody(body=LARGE, end_of_stream=end))
+    assert decode(bytes(message)) == RequestBody(LARGE, end)
+    message.metadata_context = Metadata(filter_metadata={"x": Struct.from_dict({"y": "z"})})
+    assert decode(bytes(message)) == RequestBody(LARGE, end)
+
+
+@pytest.mark.parametrize(
+    ("data", "event"),
+    [
+        (bytes(ProcessingRequest(response_body=HttpBody(body=LARGE))), ResponseBody(LARGE, False)),
+        (bytes(ProcessingRequest(request_body=HttpBody(body=LARGE)))[:-1], Unknown("not a ProcessingRequest")),
+        (bytes(ProcessingRequest(request_body=HttpBody(body=LARGE))) + b"\xff", Unknown("not a ProcessingRequest")),
+        (
+            bytes(ProcessingRequest(request_body=HttpBody(body=LARGE)))
+            + bytes(ProcessingRequest(response_body=HttpBody(body=b"x"))),
+            ResponseBody(b"x", False),
+        ),
+        (
+            bytes(ProcessingRequest(request_body=HttpBody(body=LARGE)))
+            + bytes(ProcessingRequest(request_body=HttpBody(body=b"x", end_of_stream=True))),
+            RequestBody(b"x", True),
+        ),
+        (b"\x22\xff\xff\xff\xff\xff\xff" + LARGE, Unknown("not a ProcessingRequest")),
+        (b"\x22" * (LARGE_BYTES + 2), Unknown("not a ProcessingRequest")),
+    ],
+    ids=["of a response", "cut off", "damaged behind", "another kind behind", "twice", "no length", "nonsense"],
+)
+def test_any_other_large_message_is_read_as_ever(data: bytes, event: Event) -> None:
+    assert decode(data) == event
+
+
 def written(answer: Answer) -> ProcessingResponse:
     return ProcessingResponse.parse(encode(answer))
 
@@ -329,7 +365,16 @@ def headers_of(mutation: Any) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("destination", ["10.0.0.1:8000", "10.0.0.1:8000,10.0.0.2:8000", "[2001:db8::1]:8000"])
-@pytest.mark.parametrize("body", [None, b"", b'{"model":"phi"}\x00\xff'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        b"",
+        b'{"model":"phi"}\x00\xff',
+        *(b"x" * (size + more) for size in (100, 1 << 14, 1 << 21) for more in range(28)),
+    ],
+    ids=lambda body: f"{len(body)} B" if body else None,
+)
 def test_a_route_names_its_destination_in_header_and_metadata(destination: str, body: bytes | None) -> None:
     response = written(Continue(destination) if body is None else Replace(destination, body))
     assert response.request_headers is not None
