@@ -1,5 +1,6 @@
 """servers/tls: what new handshakes are shown, through real ones."""
 
+import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Callable
@@ -207,6 +208,89 @@ async def test_a_bad_pair_keeps_the_last_good_one_and_is_told_once(
         assert (await shake_hands(port))[0].encode() == second.chain_pem
 
 
+def hide_behind_a_long_name(link: Path) -> None:
+    """What lstat takes, stat refuses: ENAMETOOLONG, which pathlib does not ignore."""
+    link.unlink()
+    link.symlink_to("x" * 300)
+
+
+def hide_behind_a_loop(link: Path) -> None:
+    link.unlink()
+    link.symlink_to(link)
+
+
+@pytest.mark.parametrize(
+    ("hide", "what"),
+    [(hide_behind_a_long_name, "File name too long"), (hide_behind_a_loop, "Too many levels of symbolic links")],
+)
+async def test_a_folder_that_cannot_be_looked_into_ends_nothing(
+    tmp_path: Path, lines: list[str], hide: Callable[[Path], None], what: str
+) -> None:
+    mount(tmp_path / "real", pair := self_signed())
+    link = tmp_path / "certs"
+    link.symlink_to("real")
+    certificate = load(link)
+    hide(link)
+    look_twice(certificate)
+    look_twice(certificate)
+    assert certificate.pair == pair
+    assert [line.partition(" {")[0] for line in lines] == ["WARNING certificate is bad, the last good one is kept"] * 2
+    assert f"'{link}/tls.crt', what='cannot be read: {what}'" in lines[0]
+    link.unlink()
+    link.symlink_to("real")
+    look_twice(certificate)
+    assert lines[2].startswith("INFO certificate is good again")
+
+
+async def test_whatever_a_look_raises_is_one_warning(tmp_path: Path, lines: list[str]) -> None:
+    """Faults that nobody has thought of: the task that looks is one whose end is the server's."""
+    write(tmp_path, GOOD.chain_pem, GOOD.key_pem)
+
+    class Failing(Certificate):
+        is_failing = True
+
+        def _compare(self) -> None:
+            if self.is_failing:
+                raise RuntimeError("no luck")
+            super()._compare()
+
+    certificate = Failing(GOOD, folder=str(tmp_path))
+    look_twice(certificate)
+    assert len(lines) == 1
+    assert "cannot be looked at: RuntimeError('no luck')" in lines[0]
+    certificate.is_failing = False
+    look_twice(certificate)
+    assert certificate.pair == GOOD
+    assert lines[1].startswith("INFO certificate is good again")
+
+
+async def test_the_running_look_outlives_a_folder_that_it_cannot_look_into(tmp_path: Path, lines: list[str]) -> None:
+    mount(tmp_path / "real", self_signed())
+    link = tmp_path / "certs"
+    link.symlink_to("real")
+    certificate = load(link)
+    following = asyncio.create_task(certificate.run())
+    try:
+        hide_behind_a_long_name(link)
+        async with asyncio.timeout(10):
+            while not lines and not following.done():
+                await asyncio.wait([following], timeout=0.1)
+        assert not following.done()
+    finally:
+        following.cancel()
+        await asyncio.wait([following])
+
+
+async def test_an_rsa_pss_certificate_is_not_taken_over(tmp_path: Path, lines: list[str]) -> None:
+    write(tmp_path, GOOD.chain_pem, GOOD.key_pem)
+    certificate = load(tmp_path)
+    write(tmp_path, RSA_PSS, RSA_PSS_KEY)
+    look_twice(certificate)
+    assert certificate.pair == GOOD
+    assert len(lines) == 1
+    assert "tls.crt', what='is for neither an rsaEncryption nor an ECDSA key" in lines[0]
+
+
 async def test_other_files_with_the_same_fault_are_not_told_again(tmp_path: Path, lines: list[str]) -> None:
     """As with a copy that is slow to come, of which each look finds more."""
     mount(tmp_path, self_signed())
@@ -268,6 +352,62 @@ def ed25519_key() -> bytes:
 
 GOOD = self_signed()
 
+RSA_PSS = b"""\
+-----BEGIN CERTIFICATE-----
+MIIDZzCCAhqgAwIBAgIUAK543+wN0I1SlDqO0dDsRLbVF9kwQgYJKoZIhvcNAQEK
+MDWgDzANBglghkgBZQMEAgEFAKEcMBoGCSqGSIb3DQEBCDANBglghkgBZQMEAgEF
+AKIEAgIA3jAOMQwwCgYDVQQDDANwc3MwIBcNMjYxMTIyMDI0NTU1WhgPMjEyNjEw
+MjkwMjQ1NTVaMA4xDDAKBgNVBAMMA3BzczCCASAwCwYJKoZIhvcNAQEKA4IBDwAw
+ggEKAoIBAQDA3CawANlk6khCc7N55wfw94xmqpHInsul507hqnnZw1OXc+ptnk2Z
+Qn+LHlm9IWnGzRP4062gP64cC9fNtPYSQvepF9X1WaUE7Q5IMARrdbIyeT7+qbu4
+4EhO5aUc88aQ+9a0Y4ksrN/YChjWwjLF20uLefLLEn7721XRWup9iOGKH74uwRh1
+HV6VG0twHcgjIlF1EbC2FbzfT+rO7SBu3I5leHcXvpy08Nm88FguZRI7Os7D3LDl
+hX1/AMVFaLBFkH3xUOuEm9kFLLk3lXNc/b1oMMhR5yqiH66mULvJ/KHeaIE2kdGu
+Lz70pW1VWIKsunceVg2a+iNA6JGw2Br9AgMBAAGjUzBRMB0GA1UdDgQWBBTlojjn
+3VLpiPmrUiKP4+eVys8fLDAfBgNVHSMEGDAWgBTlojjn3VLpiPmrUiKP4+eVys8f
+LDAPBgNVHRMBAf8EBTADAQH/MEIGCSqGSIb3DQEBCjA1oA8wDQYJYIZIAWUDBAIB
+BQChHDAaBgkqhkiG9w0BAQgwDQYJYIZIAWUDBAIBBQCiBAICAN4DggEBAFsv1za3
+HxD8/TLFkShNgrQa2OxO7vSyxRyII9pjSTuXoNQ1YtRm+i9R9zrdS2aUfn2uh/GB
+1NMATFEFxql6sjm/LT4bGfh99uXY6dlRKG9UzwBtrvZFkibWUrg40Zf0nz19zoJg
+HjE0kC2L20iLpMHjSYakzFVMT4l2RNx7rqvYwftkqPWezja7Nkkbj7zagwSD6Tb/
+POPMV3gY8NgkZGohPOabT/KxraUAmiWGosg/pHDgNqbKBMe7DcgMDc8YXLXN1IkC
+7th2AOfDPAP7mt/6+BunuMAl8M+K+rkyExZgANlpVSaHM97LrZpMNF0la4DP3z8I
+kyhncebwbjxnyJA=
+-----END CERTIFICATE-----
+"""
+"""Made by `openssl req -x509 -newkey rsa-pss`: what it says of its key is id-RSASSA-PSS, not rsaEncryption."""
+
+RSA_PSS_KEY = b"""\
+-----BEGIN PRIVATE KEY-----
+MIIEvQIBADALBgkqhkiG9w0BAQoEggSpMIIEpQIBAAKCAQEAwNwmsADZZOpIQnOz
+eecH8PeMZqqRyJ7LpedO4ap52cNTl3PqbZ5NmUJ/ix5ZvSFpxs0T+NOtoD+uHAvX
+zbT2EkL3qRfV9VmlBO0OSDAEa3WyMnk+/qm7uOBITuWlHPPGkPvWtGOJLKzf2AoY
+1sIyxdtLi3nyyxJ++9tV0VrqfYjhih++LsEYdR1elRtLcB3IIyJRdRGwthW830/q
+zu0gbtyOZXh3F76ctPDZvPBYLmUSOzrOw9yw5YV9fwDFRWiwRZB98VDrhJvZBSy5
+N5VzXP29aDDIUecqoh+uplC7yfyh3miBNpHRri8+9KVtVViCrLp3HlYNmvojQOiR
+sNga/QIDAQABAoIBACtXTjpvdmt/Ww3UApl6mgZFG4BXBLwZM5rtCIUeUpPlmXuH
+yT8pPDcdApy5DWG7iJHstHhO2c4RgYc8Ahtwd3xTIGUXvjWNF9CrlXITmGqt4IYH
+SWjhrBY4EQfqA9klz5H1hqKzW7h2gTeDzWE180MTrT6DAVUxqufeusJ5tAjRvYNF
+H8lc3VCjqt4UOAsG7rLplJC0GjpxCwvqpoaNvn6cPIM8oF2EYrbBBnQ0g1IiNqBp
+u+qz5IhdWyaLWxIBKw3doDHFkvrjcCQZm3/rFAF+0tAUoWUnXnyjezvyMKaw9p4k
+qJsP1SrWBayX7J/R9GagOX6cFgimuVjzS7lO4OECgYEA+tDuA2+nVGKkXtjArnjS
+m+U+lCcWjTLJbypBGl7Vy9vyIeuqOmahx3fZrtUMy+DbBZIbGi/yD3vxlohtmlfT
+yJUwhUZoF1JqTJJCziJ21q1t5PiVtN3bkfjqt6wdZjtPWxJK3hY+KZEXkzJdnSzf
+jBaUGbFmtBl958k9xtVEhIsCgYEAxNiTJ1/oAdscmweZOHFDN3kfQ5eHiH31BVAB
+SI9xfT3ERLcb5/hdfU0n5xheEEobEgnCvdE+Nz1TUdQdf8wig5YU6lr94fRXdTwY
+gjVnr8u9qJ7BSllVXwXIgRGbRHAyHudz33sfOqGOajf2ceIirQQzbxsS3fFXfLCZ
+VE2OZ5cCgYEAuOT8EJxmhdaRxTmUEQoQd8vu7dhCz6P4ynIjvATdJoLlZAwOWS7/
+Y8P+PNvhqwn/a4PhZtShZLjBx26bHYRRIzSXqCfW5BplMj0/8iWF5YvDz19RPRuv
+mVQd83h10781KLW7ayyKdqn27xPZ3twNj3+1fZtBUtLX9d5sI/9jmzECgYEAjBAu
+ZM3xH6Dw8b6uX2L4GPiuLkIbxhsZxPXwc9jdP+g7R0mjKaOnogjMY7sK8zxHlsYr
+MzU3t8aDCq6Lbuupg0e/CiJElApwUJK6PawSYxvtj5Wmo2h9Pme3C1+jw0ax4xt9
+b38D8YwS8bFwQghN9B4RGvWArzuSrL5b24hz03ECgYEA31U6ii5XKvqY/7y2go8M
+jDjrGE7rSnbqkGLxwjfAP085ySCRH1Bfezz41szxeJzR73iQdWa8fiwg4RiL4J+4
+e7pIi0aLt/yvb7NQRmbMqY3ROmYU2d/SFxC9kNCaa2Tfi7dCzblAMcL09eDW9x7q
+9ao1A8OswpzIzxu911ZoXDs=
+-----END PRIVATE KEY-----
+"""
+
 
 @pytest.mark.parametrize(
     ("chain", "key", "problems"),
@@ -295,6 +435,12 @@ GOOD = self_signed()
             ["tls.key: is on the curve secp256k1: take P-256"],
             id="a curve that gRPC cannot serve",
         ),
+        pytest.param(
+            RSA_PSS,
+            RSA_PSS_KEY,
+            ["tls.crt: is for neither an rsaEncryption nor an ECDSA key: gRPC cannot serve it"],
+            id="RSA-PSS",
+        ),
         pytest.param(None, b"", ["tls.crt: cannot be read: ", "tls.key: holds no private key in PEM"], id="both"),
         pytest.param(
             self_signed().chain_pem + GOOD.chain_pem,
@@ -317,7 +463,7 @@ def test_what_cannot_be_served_is_told_before_the_start(
         assert str(found).startswith(f"{tmp_path}/{wanted}")
 
 
-@pytest.mark.parametrize("kind", ["a directory", "a pipe", "a file for the folder", "a NUL"])
+@pytest.mark.parametrize("kind", ["a directory", "a pipe", "a file for the folder", "a NUL", "a long name", "a loop"])
 def test_files_that_are_none(tmp_path: Path, kind: str) -> None:
     write(tmp_path, GOOD.chain_pem, GOOD.key_pem)
     folder, what = tmp_path, "cannot be read: "
@@ -325,6 +471,11 @@ def test_files_that_are_none(tmp_path: Path, kind: str) -> None:
         folder = tmp_path / "tls.crt"
     elif kind == "a NUL":
         folder = tmp_path / "\0"
+    elif kind == "a long name":
+        folder, what = tmp_path / ("x" * 300), "cannot be read: File name too long"
+    elif kind == "a loop":
+        folder, what = tmp_path / "loop", "cannot be read: Too many levels of symbolic links"
+        folder.symlink_to(folder)
     else:
         (tmp_path / "tls.crt").unlink()
         if kind == "a directory":

@@ -19,8 +19,7 @@ _HEX = rb"[0-9a-fA-F]{2}"
 _LONE_SURROGATE = re.compile(
     rb"\\u[dD](?:"
     rb"[89abAB]%b(?!\\u[dD][c-fC-F]%b)|"  # a high one that no low one follows
-    rb"(?<!\\u[dD][89abAB]%b\\u[dD])[c-fC-F]%b)"  # a low one that no high one precedes
-    % (_HEX, _HEX, _HEX, _HEX)
+    rb"(?<!\\u[dD][89abAB]%b\\u[dD])[c-fC-F]%b)" % (_HEX, _HEX, _HEX, _HEX)  # a low one that no high one precedes
 )
 
 

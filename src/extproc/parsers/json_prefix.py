@@ -1,6 +1,7 @@
 """The model's name in a JSON body of which only the beginning is there."""
 
 import re
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ from extproc.parsers.json_body import model_of_json, without_lone_surrogates
 from extproc.values.refusal import Reason, Reject
 
 MOST_MODEL_KEYS = 200_000
-"""Nested or not, marked and heard of in 0.2 s of the event loop, in 50 MB. A body of 60 MiB has room for 6 million."""
+"""Nested or not, marked and heard of in 0.25 s of the event loop. A body of 60 MiB has room for 6 million."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MODEL_KEY = re.compile(
@@ -70,11 +71,19 @@ def model_of_json_prefix(content: bytes) -> str | Reject:
     return model_of_json(b'{"model":' + value[0] + b"}") if value else Reject(Reason.MODEL_BEYOND_BUFFER)
 
 
-def _marked(content: bytes) -> bytes | bytearray | None:
+def _marked(content: bytes) -> bytearray | None:
     """None where it would take too long: too many lone surrogates, or `model` keys."""
     masked = without_lone_surrogates(content)
     if masked is None:
         return None
     masked = masked.replace(b"NaN", b"100").replace(b"Infinity", b"10000000")
-    marked, count = _MODEL_KEY.subn(lambda key: b'%b%d,"_":' % (key[0], key.end()), masked, MOST_MODEL_KEYS + 1)
-    return marked.rstrip(_CUTTABLE) if count <= MOST_MODEL_KEYS else None
+    ends = [key.end() for key in islice(_MODEL_KEY.finditer(masked), MOST_MODEL_KEYS + 1)]
+    if len(ends) > MOST_MODEL_KEYS:
+        return None
+    marked, rest, begin = bytearray(), memoryview(masked), 0
+    for end in ends:
+        marked += rest[begin:end]
+        marked += b'%d,"_":' % end
+        begin = end
+    marked += rest[begin:]
+    return marked.rstrip(_CUTTABLE)

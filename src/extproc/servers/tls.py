@@ -4,6 +4,7 @@ import asyncio
 import os
 import stat
 from collections import deque
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -67,7 +68,7 @@ class Certificate:
         self.pair = pair
         self._folder = folder
         self._seen = self._judged = files
-        self._complaint = ""
+        self._complaint: tuple[Problem, ...] = ()
         self._handed_over: deque[grpc.ServerCertificateConfiguration] = deque(maxlen=1)
 
     def __repr__(self) -> str:
@@ -102,8 +103,15 @@ class Certificate:
         """Reads the files, and takes over a good pair that two looks in a row have found.
 
         The two are not read at one instant: between them the directory may be swapped. A bad pair keeps the last good
-        one, and is told of once in the log.
+        one, and is told of once in the log; so does whatever else goes wrong, for which no open stream must pay.
         """
+        try:
+            self._compare()
+        except Exception as exc:  # noqa: BLE001
+            self._seen = self._judged = None
+            self._complain([Problem(self._folder, f"cannot be looked at: {exc!r}")])
+
+    def _compare(self) -> None:
         found = _read_files(self._folder)
         if found != self._seen:
             self._seen = found
@@ -115,10 +123,7 @@ class Certificate:
         try:
             pair = _read_pair(files, self._folder)
         except ConfigError as exc:
-            if str(exc) != self._complaint:
-                self._complaint = str(exc)
-                for problem in exc.problems:
-                    _log.warning("certificate is bad, the last good one is kept", problem=problem)
+            self._complain(exc.problems)
             return
         if pair != self.pair:
             self.pair = pair
@@ -126,7 +131,13 @@ class Certificate:
             _log.info("certificate replaced", folder=self._folder, expires=_day(pair))
         elif self._complaint:
             _log.info("certificate is good again", folder=self._folder, expires=_day(pair))
-        self._complaint = ""
+        self._complaint = ()
+
+    def _complain(self, problems: Sequence[Problem]) -> None:
+        if tuple(problems) != self._complaint:
+            self._complaint = tuple(problems)
+            for problem in problems:
+                _log.warning("certificate is bad, the last good one is kept", problem=problem)
 
 
 def load_certificate(settings: ServerSettings) -> Certificate | None:

@@ -116,6 +116,13 @@ def test_the_certificate_is_checked_too(tmp_path: Path) -> None:
     assert check("--cert-path", tmp_path, "--secure-serving=false").exit_code == 0
 
 
+def test_a_certificate_folder_that_cannot_be_looked_into_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 300)
+    result = check("--cert-path", folder)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"{folder}/tls.crt: cannot be read: File name too long" in result.stderr
+
+
 def test_the_endpoints_file_is_checked_too(tmp_path: Path) -> None:
     path = tmp_path / "endpoints.yaml"
     path.write_text("pools: [{name: demo, endpoints: [{name: a, address: '10.0.0.1:80'}]}]")

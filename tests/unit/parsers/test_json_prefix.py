@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.parsers.json_body import SECOND_LOOK_BYTES, model_of_json
-from extproc.parsers.json_prefix import model_of_json_prefix
+from extproc.parsers.json_body import MOST_LONE_SURROGATES, SECOND_LOOK_BYTES, model_of_json
+from extproc.parsers.json_prefix import MOST_MODEL_KEYS, model_of_json_prefix
 from extproc.values.refusal import Reason, Reject
 
 NOT_OBJECT = Reject(Reason.BODY_NOT_OBJECT)
@@ -197,6 +197,35 @@ def test_time_grows_with_the_bytes_alone(head: bytes, repeated: bytes) -> None:
     began_s = time.process_time()
     assert model_of_json_prefix(content) == "phi"
     assert time.process_time() - began_s < 0.5
+
+
+@pytest.mark.parametrize(
+    ("head", "repeated", "tail", "most"),
+    [
+        pytest.param(b'{"x":"', b"\\ud83d", b'","model":"phi",', MOST_LONE_SURROGATES, id="half emojis"),
+        pytest.param(b'{"x":[', b'{"model":1},', b'{}],"model":"phi",', MOST_MODEL_KEYS - 1, id="nested models"),
+        pytest.param(b"{", b'"model" : 1,', b'"model":"phi",', MOST_MODEL_KEYS - 1, id="models"),
+    ],
+)
+def test_what_is_marked_has_a_limit(head: bytes, repeated: bytes, tail: bytes, most: int) -> None:
+    assert model_of_json_prefix(head + repeated * most + tail) == "phi"
+    assert model_of_json_prefix(head + repeated * (most + 1) + tail) == NOT_OBJECT
+
+
+@pytest.mark.parametrize("repeated", [b'"model":1,', b'"x":"\\ud800",', b'"x":{"model":1},'])
+def test_a_beginning_full_of_what_is_marked_takes_little(repeated: bytes) -> None:
+    """As gzip they are 60 kB. All told it took up to 9 s and 1.8 GB to mark them."""
+    content = b"{" + repeated * (60_000_000 // len(repeated))
+    before, began_s = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    assert model_of_json_prefix(content) == NOT_OBJECT
+    assert time.process_time() - began_s < 1
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150_000
+
+
+def test_paired_emojis_have_no_limit() -> None:
+    """As `json.dumps` writes them, and as it writes what it wrote."""
+    text = "😀" * MOST_LONE_SURROGATES + json.dumps("😀") * MOST_LONE_SURROGATES
+    assert model_of_json_prefix(json.dumps({"x": text, "model": "phi", "y": 1}).encode()[:-1]) == "phi"
 
 
 def test_a_model_that_is_no_string_is_not_built() -> None:
