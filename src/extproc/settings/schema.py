@@ -202,7 +202,8 @@ class EnvoySettings(Group):
         "auto",
         "Whether streams end with the request's answer (detach), or stay open until the response ends: track and "
         "observe count requests in flight exactly, at the price that a killed picker cuts the responses it follows. "
-        "auto detaches, and observes only where an HTTP hop between Envoy and picker makes leaving unsafe.",
+        "auto detaches, and observes only where an HTTP hop between Envoy and picker makes leaving unsafe. To be "
+        "followed, a response's headers and trailers must be sent by the filter.",
     )
     request_body_answer: Literal["auto", "whole", "chunks"] = setting(
         "auto",
