@@ -25,7 +25,8 @@ from extproc.protocol.plan import Policy
 from extproc.registry.store import Store
 from extproc.scheduling.catalogue import build_profile
 from extproc.servers import health
-from extproc.servers.ext_proc import ExtProcService, ServiceSettings
+from extproc.servers.decisions import Decisions
+from extproc.servers.ext_proc import ExtProcService
 from extproc.servers.health import Health
 from extproc.servers.listen import build_grpc_server, open_port
 from extproc.servers.metrics_http import MetricsServer
@@ -75,7 +76,7 @@ class App:
         )
         recent = RecentRoutes()
         weights: dict[str, float] = {scorer.name: scorer.weight for scorer in settings.scheduling.scorers}
-        self._ext_proc = ExtProcService(
+        decisions = Decisions(
             director=Director(
                 profile=build_profile(weights, settings.scheduling.picker, recent=recent),
                 policy=DirectorPolicy(
@@ -85,10 +86,19 @@ class App:
                 ),
             ),
             store=self._store,
-            budget=HeldBytes(settings.requests.max_held_bytes),
             routes=recent,
-            in_flight=in_flight,
             request_round=self._prober.request_round,
+            metrics=self._metrics,
+            max_body_bytes=settings.requests.max_body_bytes,
+            message_timeout_s=settings.envoy.message_timeout_s,
+            clock=clock,
+            rng=rng,
+        )
+        self._ext_proc = ExtProcService(
+            decisions=decisions,
+            find_endpoint=lambda address: self._store.snapshot.endpoint_at(address),
+            budget=HeldBytes(settings.requests.max_held_bytes),
+            in_flight=in_flight,
             metrics=self._metrics,
             policy=Policy(
                 max_body_bytes=settings.requests.max_body_bytes,
@@ -98,13 +108,9 @@ class App:
                 body_answer=settings.envoy.request_body_answer,
                 allows_mode_override=settings.envoy.allow_mode_override,
             ),
-            settings=ServiceSettings(
-                decision_timeout_s=settings.envoy.decision_timeout_s,
-                message_timeout_s=settings.envoy.message_timeout_s,
-                reads_usage=settings.envoy.read_usage,
-            ),
+            decision_timeout_s=settings.envoy.decision_timeout_s,
+            reads_usage=settings.envoy.read_usage,
             clock=clock,
-            rng=rng,
         )
         self._health = Health()
         self._metrics_server = MetricsServer(self._metrics.registry)

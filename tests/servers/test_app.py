@@ -24,9 +24,9 @@ async def test_nothing_is_kept_of_an_endpoint_that_is_gone(tmp_path: Path) -> No
     app._report(PoolListed((A, B)))
     for endpoint in (A, B):
         app._report(ModelsListed(endpoint.id, 1.0, (ModelCard("m"),)))
-        app._ext_proc._routes.add(endpoint.id, now=1.0)
+        app._ext_proc._decisions._routes.add(endpoint.id, now=1.0)
     app._report(PoolListed((B,)))
-    assert app._ext_proc._routes._counts.keys() == {"b"}  # type: ignore[attr-defined]  # no other way to see a leak
+    assert app._ext_proc._decisions._routes._counts.keys() == {"b"}  # type: ignore[attr-defined]  # no other way to see a leak
     assert app._store._settled_at_s.keys() == app._store._answered_at_s.keys() == {"b"}
 
 

@@ -34,7 +34,8 @@ from extproc.protocol.plan import Policy
 from extproc.registry.changes import ModelsListed, PoolListed, RoundCompleted
 from extproc.registry.store import Store
 from extproc.scheduling.catalogue import build_profile
-from extproc.servers.ext_proc import ExtProcService, ServiceSettings
+from extproc.servers.decisions import Decisions
+from extproc.servers.ext_proc import ExtProcService
 from extproc.servers.listen import build_grpc_server, open_port
 from extproc.telemetry.logs import configure_logs
 from extproc.telemetry.metrics import Metrics
@@ -68,20 +69,28 @@ class Site:
         self.in_flight = InFlight()
         self.metrics = Metrics(knowledge=self.store, in_flight=self.in_flight, clock=time.monotonic, version="test")
         profile = build_profile({"recent-routes": 1.0}, "max-score", recent=self.recent)
-        self.service = ExtProcService(
+        decisions = Decisions(
             director=Director(profile=profile, policy=DirectorPolicy(hold_s=hold_s)),
             store=self.store,
-            budget=self.budget,
             routes=self.recent,
-            in_flight=self.in_flight,
             request_round=self._count_round,
             metrics=self.metrics,
-            policy=Policy(max_body_bytes=max_body_bytes, **policy),
-            settings=ServiceSettings(
-                decision_timeout_s=timeout_s, message_timeout_s=message_timeout_s, reads_usage=reads_usage
-            ),
+            max_body_bytes=max_body_bytes,
+            message_timeout_s=message_timeout_s,
             clock=time.monotonic,
             rng=Random(1),
+        )
+        self.decisions = decisions
+        self.service = ExtProcService(
+            decisions=decisions,
+            find_endpoint=lambda address: self.store.snapshot.endpoint_at(address),
+            budget=self.budget,
+            in_flight=self.in_flight,
+            metrics=self.metrics,
+            policy=Policy(max_body_bytes=max_body_bytes, **policy),
+            decision_timeout_s=timeout_s,
+            reads_usage=reads_usage,
+            clock=time.monotonic,
         )
         self._channel: grpc.aio.Channel | None = None
 
@@ -246,9 +255,10 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def ended(call: Any) -> None:
     """The stream ends with OK; what it still says, routes and changes nothing."""
-    while (data := await call.read()) is not grpc.aio.EOF:
-        assert data == b""
-    assert await call.code() is grpc.StatusCode.OK
+    async with asyncio.timeout(20):
+        while (data := await call.read()) is not grpc.aio.EOF:
+            assert data == b""
+        assert await call.code() is grpc.StatusCode.OK
 
 
 async def test_a_buffered_body_is_asked_for_and_its_answer_is_the_last(site: Site) -> None:
@@ -595,13 +605,13 @@ async def test_a_client_that_goes_away_while_it_is_held_waits_no_longer(site: Si
             await asyncio.sleep(0)
     call.cancel()
     await site.idle()
-    assert repr(site.service) == "<ExtProcService 0 streams, 0 waiting>"
+    assert repr(site.decisions) == "<Decisions 0 held>"
 
 
 async def test_a_defect_is_an_error_that_tells_nothing_of_the_client(capfd: pytest.CaptureFixture[str]) -> None:
     """The director is out of order here: it has no profile."""
     site = Site()
-    site.service._director = None  # type: ignore[assignment]  # the defect
+    site.decisions._director = None  # type: ignore[assignment]  # the defect
     async with site.serve():
         call = await site.send(*build_requests("POST", PATH, {}, b'{"model": "secret"}'))
         with pytest.raises(grpc.aio.AioRpcError) as error:

@@ -3,37 +3,28 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from random import Random
-from typing import Any, Protocol
+from typing import Any
 
 import grpc
-import msgspec
 
 from extproc.admission.inflight import InFlight
-from extproc.director.decide import Director
-from extproc.parsers.request import parse_request
 from extproc.protocol.caller import is_direct_envoy
 from extproc.protocol.codec import METHOD_NAME, SERVICE_NAME, decode, encode
 from extproc.protocol.commands import Abort, Answer, Decide, Finish, Immediate, Send
 from extproc.protocol.events import DeadlineExpired, EndOfInput
-from extproc.protocol.plan import Policy, Timer, wants_to_stay
+from extproc.protocol.plan import Policy, wants_to_stay
 from extproc.protocol.stream import ANSWERED, Budget, State, Stream
-from extproc.registry.store import Store
 from extproc.servers.deadlines import Deadlines
+from extproc.servers.decisions import Account, Decisions
 from extproc.servers.response_record import ResponseRecord
-from extproc.telemetry.logs import LONGEST_NAME, Log
+from extproc.telemetry.logs import Log
 from extproc.telemetry.metrics import Metrics
-from extproc.values.decision import Hold, Reply, Route
+from extproc.values.decision import Reply, Route
 from extproc.values.duration import format_duration
-from extproc.values.refusal import Reject
-from extproc.values.request import InferenceRequest
+from extproc.values.endpoint import Endpoint
 
 END_OF_INPUT = EndOfInput()
-INFLATERS = 2
-"""Compressed bodies read at one time, and with that the memory that they take beside what is held: each up to the
-limit of a body."""
 UNSEEN_RESPONSES = 20
 """So many requests without a response are no clients that went away early."""
 METHOD_PATH = f"/{SERVICE_NAME}/{METHOD_NAME}"
@@ -41,33 +32,7 @@ NOTHING = b""
 """No answer. As stream-unary it is sent all the same, as an empty ProcessingResponse: Envoy does not mind one that
 comes after it has ended its side."""
 
-Outcome = Route | Reject | Reply
-"""A decision that is one: no `Hold`."""
-
 _log = Log("servers.ext_proc")
-
-
-class RouteLog(Protocol):
-    """Where routes are counted that were really given."""
-
-    def add(self, endpoint_id: str, *, now: float) -> None:
-        """Counts one request routed now."""
-
-
-class ServiceSettings(msgspec.Struct, frozen=True):
-    """How streams are served, beside the policy of the protocol."""
-
-    decision_timeout_s: float
-    """From the start of the stream to its answer."""
-    message_timeout_s: float
-    """How long the data plane waits for an answer, in the modes where it has a limit."""
-    reads_usage: bool = False
-    """Streamed answers that pass by are read for their tokens."""
-
-    @property
-    def longest_wait_s(self) -> float:
-        """Of the data plane's patience a decision may spend half on waiting; the rest is for the way and the work."""
-        return self.message_timeout_s / 2
 
 
 class ExtProcService:
@@ -82,32 +47,29 @@ class ExtProcService:
     def __init__(
         self,
         *,
-        director: Director,
-        store: Store,
+        decisions: Decisions,
+        find_endpoint: Callable[[str], Endpoint | None],
         budget: Budget,
-        routes: RouteLog,
         in_flight: InFlight,
-        request_round: Callable[[], None],
         metrics: Metrics,
         policy: Policy,
-        settings: ServiceSettings,
+        decision_timeout_s: float,
+        reads_usage: bool,
         clock: Callable[[], float],
-        rng: Random,
     ) -> None:
-        self._director = director
-        self._store = store
+        """`find_endpoint` knows the endpoints by address. `decision_timeout_s`: from a stream's start to its answer.
+
+        With `reads_usage`, streamed answers that pass by are read for their tokens.
+        """
+        self._decisions = decisions
+        self._find_endpoint = find_endpoint
         self._budget = budget
-        self._routes = routes
         self._in_flight = in_flight
-        self._request_round = request_round
         self._metrics = metrics
         self._policy = policy
-        self._settings = settings
-        self._deadlines = Deadlines(settings.decision_timeout_s)
+        self._deadlines = Deadlines(decision_timeout_s)
+        self._reads_usage = reads_usage
         self._clock = clock
-        self._rng = rng
-        self._inflaters = ThreadPoolExecutor(INFLATERS, "inflate")
-        self._waiters: set[asyncio.Future[None]] = set()
         self._resting: set[asyncio.Task[Any]] = set()
         """Tasks that wait for a response and may end at any time without harm."""
         self._dismissed: set[asyncio.Task[Any]] = set()
@@ -119,10 +81,9 @@ class ExtProcService:
         self.last_stream_at_s = float("-inf")
         """Monotonic seconds at which the last stream began."""
         metrics.streams.set_function(lambda: self.open_streams)
-        store.subscribe(lambda _before, _after: self._wake())
 
     def __repr__(self) -> str:
-        return f"<ExtProcService {self.open_streams} streams, {len(self._waiters)} waiting>"
+        return f"<ExtProcService {self.open_streams} streams>"
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Serves the method on `server`, bytes in and bytes out."""
@@ -164,7 +125,7 @@ class ExtProcService:
         """
         stream = Stream(policy=self._policy, budget=self._budget, is_direct=is_direct)
         self.last_stream_at_s = self._clock()
-        request = _Request(self.last_stream_at_s)
+        request = Account(self.last_stream_at_s)
         self.open_streams += 1
         # Not when this returns: the last answer, with all of a body in it, may still have to be sent.
         context.add_done_callback(partial(self._let_go, stream))
@@ -205,7 +166,7 @@ class ExtProcService:
         if self._idle is not None and not self.open_streams:
             self._idle.set()
 
-    async def _read_until_answer(self, stream: Stream, request: "_Request", context: Any) -> Send | Finish | Abort:
+    async def _read_until_answer(self, stream: Stream, request: Account, context: Any) -> Send | Finish | Abort:
         """Reads to the answer after which no decision is owed. What is due before it, is sent."""
         while True:
             data = await context.read()
@@ -213,7 +174,7 @@ class ExtProcService:
             self._metrics.count_message(event.kind, "in")
             command = stream.receive(event)
             if isinstance(command, Decide):
-                return stream.decided(await self._decide(command, request))
+                return stream.decided(await self._decisions.decide(command, request))
             if isinstance(command, Send) and stream.state not in ANSWERED:
                 for answer in command.answers:
                     await self._send(answer, context)
@@ -221,7 +182,7 @@ class ExtProcService:
                 return command
 
     async def _stay(
-        self, answers: deque[Answer], stream: Stream, request: "_Request", context: Any, task: asyncio.Task[Any]
+        self, answers: deque[Answer], stream: Stream, request: Account, context: Any, task: asyncio.Task[Any]
     ) -> Finish | Abort:
         """Sends the answers and goes on reading to the end of the response.
 
@@ -250,10 +211,10 @@ class ExtProcService:
             route,
             model,
             in_flight=self._in_flight,
-            find_endpoint=lambda address: self._store.snapshot.endpoint_at(address),
+            find_endpoint=self._find_endpoint,
             metrics=self._metrics,
             clock=self._clock,
-            reads_usage=self._settings.reads_usage,
+            reads_usage=self._reads_usage,
         )
 
     def _note_response(self, record: ResponseRecord) -> None:
@@ -312,7 +273,7 @@ class ExtProcService:
         self._metrics.count_message(answer.kind, "out")
         await context.write(encode(answer))
 
-    async def _finish(self, command: Finish, request: "_Request", context: Any) -> bytes:
+    async def _finish(self, command: Finish, request: Account, context: Any) -> bytes:
         """Returns the last answer, which gRPC sends in one batch with the status. The others are written before it."""
         if not command.answers:
             return NOTHING
@@ -327,7 +288,7 @@ class ExtProcService:
         self._metrics.count_message(last.kind, "out")
         return encode(last)
 
-    def _count_answer(self, outcome: str, request: "_Request") -> None:
+    def _count_answer(self, outcome: str, request: Account) -> None:
         """Counts the request when its answer is given, which can be long before its stream ends."""
         request.outcome = outcome
         request.is_counted = True
@@ -342,84 +303,6 @@ class ExtProcService:
                 setting="envoy.responsePhase",
             )
 
-    async def _decide(self, command: Decide, about: "_Request") -> Outcome:
-        began_at_s = self._clock()
-        parse = partial(
-            parse_request,
-            command.head,
-            command.body,
-            extent=command.extent,
-            max_body_bytes=self._policy.max_body_bytes,
-            now=began_at_s,
-        )
-        if "content-encoding" in command.head.headers:
-            # A few KB can inflate to the limit, for which everybody else would wait. zlib works without the lock.
-            request = await asyncio.get_running_loop().run_in_executor(self._inflaters, parse)
-        else:
-            request = parse()
-        if isinstance(request, Reject):
-            outcome: Outcome = request
-        else:
-            about.model = request.model
-            if command.timer is not Timer.NONE:
-                request = self._hurry(request, command.timer, about)
-            decision = self._director.decide(request, self._store.snapshot, now=began_at_s, rng=self._rng)
-            while isinstance(decision, Hold):
-                await self._wait_for_news(decision)
-                decision = self._director.decide(request, self._store.snapshot, now=self._clock(), rng=self._rng)
-            outcome = decision
-        now = self._clock()
-        if isinstance(outcome, Route):
-            about.route = outcome
-            self._routes.add(outcome.endpoints[0].id, now=now)
-        self._metrics.observe_decision(now - began_at_s)
-        if _log.has_debug:
-            self._log_decision(about, outcome, command, now - began_at_s)
-        return outcome
-
-    def _hurry(self, request: InferenceRequest, timer: Timer, about: "_Request") -> InferenceRequest:
-        """The request with what is left of the data plane's patience."""
-        spent_s = request.arrived_s - about.began_at_s if timer is Timer.SINCE_HEADERS else 0.0
-        return msgspec.structs.replace(request, may_wait_s=self._settings.longest_wait_s - spent_s)
-
-    async def _wait_for_news(self, hold: Hold) -> None:
-        """Returns at the next snapshot, at the latest when the hold is over."""
-        if hold.probe:
-            self._request_round()
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.add(waiter)
-        try:
-            async with asyncio.timeout(max(0.0, hold.until_s - self._clock())):
-                await waiter
-        except TimeoutError:
-            pass
-        finally:
-            self._waiters.discard(waiter)
-
-    def _wake(self) -> None:
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    def _log_decision(self, about: "_Request", outcome: Outcome, command: Decide, seconds: float) -> None:
-        fields: dict[str, object] = {
-            "request_id": command.head.headers.get("x-request-id", ""),
-            "path": command.head.path.partition("?")[0],
-            "model": (about.model or "")[:LONGEST_NAME],
-            "snapshot": self._store.snapshot.version,
-            "us": round(seconds * 1e6),
-        }
-        match outcome:
-            case Route():
-                fields["endpoint"] = outcome.endpoints[0].name
-                fields["destination"] = outcome.destination
-            case Reject(reason):
-                fields["code"] = outcome.refusal.code
-                fields["refused"] = reason.value
-            case Reply(status):
-                fields["status"] = status
-        _log.debug("decided", **fields)
-
 
 class _ByCaller(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
     """One method, handled by who calls it."""
@@ -433,16 +316,3 @@ class _ByCaller(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no ty
         if handler_call_details.method != METHOD_PATH:
             return None
         return self._direct if is_direct_envoy(handler_call_details.invocation_metadata) else self._other
-
-
-class _Request:
-    """What is recorded of a request while its stream is open."""
-
-    __slots__ = ("began_at_s", "is_counted", "model", "outcome", "route")
-
-    def __init__(self, began_at_s: float) -> None:
-        self.began_at_s = began_at_s
-        self.model: str | None = None
-        self.route: Route | None = None
-        self.outcome = ""
-        self.is_counted = False

@@ -1,0 +1,165 @@
+"""From a whole request to its decision on the event loop: what the pure director cannot do, wait and be told."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from random import Random
+from typing import Protocol
+
+import msgspec
+
+from extproc.director.decide import Director
+from extproc.parsers.request import parse_request
+from extproc.protocol.commands import Decide
+from extproc.protocol.plan import Timer
+from extproc.registry.store import Store
+from extproc.telemetry.logs import LONGEST_NAME, Log
+from extproc.telemetry.metrics import Metrics
+from extproc.values.decision import Hold, Reply, Route
+from extproc.values.refusal import Reject
+from extproc.values.request import InferenceRequest
+
+INFLATERS = 2
+"""Compressed bodies read at one time, and with that the memory that they take beside what is held: each up to the
+limit of a body."""
+
+Outcome = Route | Reject | Reply
+"""A decision that is one: no `Hold`."""
+
+_log = Log("servers.decisions")
+
+
+class RouteLog(Protocol):
+    """Where routes are counted that were really given."""
+
+    def add(self, endpoint_id: str, *, now: float) -> None:
+        """Counts one request routed now."""
+
+
+class Account:
+    """What is known of one request while its stream is open, and what became of it."""
+
+    __slots__ = ("began_at_s", "is_counted", "model", "outcome", "route")
+
+    def __init__(self, began_at_s: float) -> None:
+        self.began_at_s = began_at_s
+        """Monotonic seconds at which its stream began."""
+        self.model: str | None = None
+        self.route: Route | None = None
+        self.outcome = ""
+        """As it is counted, empty while nothing has become of it."""
+        self.is_counted = False
+
+
+class Decisions:
+    """Decides with the current snapshot, and where a request is held again with each next one."""
+
+    def __init__(
+        self,
+        *,
+        director: Director,
+        store: Store,
+        routes: RouteLog,
+        request_round: Callable[[], None],
+        metrics: Metrics,
+        max_body_bytes: int,
+        message_timeout_s: float,
+        clock: Callable[[], float],
+        rng: Random,
+    ) -> None:
+        self._director = director
+        self._store = store
+        self._routes = routes
+        self._request_round = request_round
+        self._metrics = metrics
+        self._max_body_bytes = max_body_bytes
+        # Of the data plane's patience half may be spent on waiting; the rest is for the way and the work.
+        self._longest_wait_s = message_timeout_s / 2
+        self._clock = clock
+        self._rng = rng
+        self._inflaters = ThreadPoolExecutor(INFLATERS, "inflate")
+        self._waiters: set[asyncio.Future[None]] = set()
+        store.subscribe(lambda _before, _after: self._wake())
+
+    def __repr__(self) -> str:
+        return f"<Decisions {len(self._waiters)} held>"
+
+    async def decide(self, command: Decide, about: Account) -> Outcome:
+        """The decision on a request, waited for where it is held. Model and route are noted in `about`."""
+        began_at_s = self._clock()
+        parse = partial(
+            parse_request,
+            command.head,
+            command.body,
+            extent=command.extent,
+            max_body_bytes=self._max_body_bytes,
+            now=began_at_s,
+        )
+        if "content-encoding" in command.head.headers:
+            # A few KB can inflate to the limit, for which everybody else would wait. zlib works without the lock.
+            request = await asyncio.get_running_loop().run_in_executor(self._inflaters, parse)
+        else:
+            request = parse()
+        if isinstance(request, Reject):
+            outcome: Outcome = request
+        else:
+            about.model = request.model
+            if command.timer is not Timer.NONE:
+                request = self._hurry(request, command.timer, about)
+            decision = self._director.decide(request, self._store.snapshot, now=began_at_s, rng=self._rng)
+            while isinstance(decision, Hold):
+                await self._wait_for_news(decision)
+                decision = self._director.decide(request, self._store.snapshot, now=self._clock(), rng=self._rng)
+            outcome = decision
+        now = self._clock()
+        if isinstance(outcome, Route):
+            about.route = outcome
+            self._routes.add(outcome.endpoints[0].id, now=now)
+        self._metrics.observe_decision(now - began_at_s)
+        if _log.has_debug:
+            self._log_decision(about, outcome, command, now - began_at_s)
+        return outcome
+
+    def _hurry(self, request: InferenceRequest, timer: Timer, about: Account) -> InferenceRequest:
+        """The request with what is left of the data plane's patience."""
+        spent_s = request.arrived_s - about.began_at_s if timer is Timer.SINCE_HEADERS else 0.0
+        return msgspec.structs.replace(request, may_wait_s=self._longest_wait_s - spent_s)
+
+    async def _wait_for_news(self, hold: Hold) -> None:
+        """Returns at the next snapshot, at the latest when the hold is over."""
+        if hold.probe:
+            self._request_round()
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            async with asyncio.timeout(max(0.0, hold.until_s - self._clock())):
+                await waiter
+        except TimeoutError:
+            pass
+        finally:
+            self._waiters.discard(waiter)
+
+    def _wake(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _log_decision(self, about: Account, outcome: Outcome, command: Decide, seconds: float) -> None:
+        fields: dict[str, object] = {
+            "request_id": command.head.headers.get("x-request-id", ""),
+            "path": command.head.path.partition("?")[0],
+            "model": (about.model or "")[:LONGEST_NAME],
+            "snapshot": self._store.snapshot.version,
+            "us": round(seconds * 1e6),
+        }
+        match outcome:
+            case Route():
+                fields["endpoint"] = outcome.endpoints[0].name
+                fields["destination"] = outcome.destination
+            case Reject(reason):
+                fields["code"] = outcome.refusal.code
+                fields["refused"] = reason.value
+            case Reply(status):
+                fields["status"] = status
+        _log.debug("decided", **fields)
