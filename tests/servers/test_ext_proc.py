@@ -93,6 +93,7 @@ class Site:
             clock=time.monotonic,
         )
         self._channel: grpc.aio.Channel | None = None
+        self._server: grpc.aio.Server | None = None
 
     def _count_round(self) -> None:
         self.rounds += 1
@@ -128,14 +129,19 @@ class Site:
 
     @asynccontextmanager
     async def serve(self) -> AsyncIterator["Site"]:
-        server = build_grpc_server(max_receive_bytes=1 << 26)
-        self.service.add_to(server)
-        port = open_port(server, "127.0.0.1", 0, purpose="test", setting="grpc-port")
-        await server.start()
+        self._server = build_grpc_server(max_receive_bytes=1 << 26)
+        self.service.add_to(self._server)
+        port = open_port(self._server, "127.0.0.1", 0, purpose="test", setting="grpc-port")
+        await self._server.start()
         options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as self._channel:
             yield self
-        await server.stop(0)
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Ends the server, and what is open on it, at once."""
+        assert self._server is not None
+        await self._server.stop(0)
 
 
 @pytest.fixture
@@ -516,6 +522,40 @@ async def test_no_decision_waits_longer_than_the_data_plane(mode: Mode, is_held:
             await read(call)
         verdict = read_verdict(bytes(await answer(call)))
         assert (json.loads(verdict.body)["error"]["code"] == "decision_timeout") == is_held
+
+
+async def test_an_upload_spends_the_data_planes_patience_where_it_waits_since_the_headers() -> None:
+    """Its timer of 100 ms began with the headers, and is over when the body is whole: the request is not held."""
+    async with Site(hold_s=60.0, message_timeout_s=0.1).serve() as site:
+        site.list_models("phi")
+        first = ProcessingRequest.parse(headers(Mode.STREAMED))
+        assert first.protocol_config is not None
+        first.protocol_config.send_body_without_waiting_for_header_response = True
+        call = await site.send(bytes(first))
+        await until(lambda: site.service.open_streams == 1)
+        began_at_s = site.service.last_stream_at_s
+        await until(lambda: time.monotonic() > began_at_s + 0.1)
+        await call.write(build_requests("POST", PATH, {}, b'{"model": "sql"}')[1])
+        assert read_verdict(bytes(await answer(call))).status == 404
+        assert site.rounds == 0
+
+
+async def test_a_stream_that_stayed_and_is_cancelled_leaves_nothing_and_is_no_deadline(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """By whomever: gRPC does it when a server ends at once. The deadline of its answer is long over then."""
+    async with Site(response_phase="track").serve() as site:
+        site.list_models("phi")
+        call = await site.send(*post(BODY))
+        await read(call)
+        await until(lambda: len(site.service._resting) == 1)
+        [task] = site.service._resting
+        task.cancel()
+        await site.idle()
+        assert site.in_flight.total == 0
+        assert task.cancelled() or not task.exception()
+        assert "AssertionError" not in caplog.text
+        assert site.outcomes("routed", "phi") == 1
 
 
 async def test_what_only_waits_for_a_response_can_be_dismissed_where_that_is_harmless() -> None:
