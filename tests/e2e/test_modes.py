@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import aiohttp
 import pytest
@@ -31,7 +31,7 @@ class Site(NamedTuple):
 
 
 @asynccontextmanager
-async def serve(mode: RequestMode, phase: Phase) -> AsyncIterator[Site]:
+async def serve(mode: RequestMode, phase: Phase, **settings: Any) -> AsyncIterator[Site]:
     async with AsyncExitStack() as stack:
         sims = {
             name: SimServer(EngineSettings(name=name, models=(model,), time_to_first_token_s=0.0, token_delay_s=0.0))
@@ -40,7 +40,7 @@ async def serve(mode: RequestMode, phase: Phase) -> AsyncIterator[Site]:
         for sim in sims.values():
             await stack.enter_async_context(sim)
         addresses = {name: sim.address for name, sim in sims.items()}
-        envoy, picker = await stack.enter_async_context(gateway(mode, phase, addresses))
+        envoy, picker = await stack.enter_async_context(gateway(mode, phase, addresses, **settings))
         http = await stack.enter_async_context(aiohttp.ClientSession(envoy.url))
         yield Site(sims, picker, http)
 
@@ -83,3 +83,48 @@ async def test_every_mode(mode: RequestMode, phase: Phase) -> None:
         assert (pieces > 0) == (phase == "observe")
         assert await site.picker.metric("extproc_streams") == 0
         assert "Traceback" not in site.picker.log_text()
+
+
+@pytest.mark.parametrize("mode", REQUEST_MODES.values(), ids=REQUEST_MODES)
+async def test_every_mode_read_from_the_metadata(mode: RequestMode) -> None:
+    async with serve(mode, "detach", pick_from="metadata") as site:
+        for model, name in ((PHI, "phi"), (GEMMA, "gemma")) * 3:
+            request = site.http.post("/v1/chat/completions", data=chat(model), headers=mode.headers(model))
+            async with request as response:
+                assert (response.status, response.headers["x-served-by"]) == (200, name), await response.text()
+        assert site.wrong_pods() == 0
+
+
+CANNOT_WORK = {
+    "streamed": (RequestMode("STREAMED"), "send_body_without_waiting_for_header_response"),
+    "none": (RequestMode("NONE"), "X-Gateway-Model-Name"),
+}
+
+
+@pytest.mark.parametrize(("mode", "setting"), CANNOT_WORK.values(), ids=CANNOT_WORK)
+async def test_a_mode_that_cannot_work_is_refused_by_name_and_reaches_no_pod(mode: RequestMode, setting: str) -> None:
+    async with serve(mode, "detach") as site:
+        for _ in range(4):
+            async with site.http.post("/v1/chat/completions", data=chat(PHI)) as response:
+                assert response.status == 500
+                assert response.headers["x-extproc-reason"] == "unsupported_mode"
+                assert setting in await response.text()
+        async with site.http.get("/v1/models") as response:
+            assert response.status == 200, "what has no body works all the same"
+        assert sum(sim.engine.wrong_model for sim in site.sims.values()) == 0
+
+
+@pytest.mark.parametrize("phase", PHASES)
+async def test_a_body_above_the_buffer_is_routed_by_its_beginning_or_not_at_all(phase: Phase) -> None:
+    """In BUFFERED_PARTIAL; the model stands first, or behind what is shown."""
+    async with serve(REQUEST_MODES["buffered partial"], phase, buffer_limit_bytes=100_000) as site:
+        for model, name in ((PHI, "phi"), (GEMMA, "gemma")) * 3:
+            body = chat(model, size=5_000_000)
+            async with site.http.post("/v1/chat/completions", data=io.BytesIO(body)) as response:
+                assert (response.status, response.headers["x-served-by"]) == (200, name), await response.text()
+                assert response.headers["x-received-body-sha256"] == hashlib.sha256(body).hexdigest()
+        body = chat(PHI, size=5_000_000, model_last=True)
+        async with site.http.post("/v1/chat/completions", data=io.BytesIO(body)) as response:
+            assert response.status == 500
+            assert "per_connection_buffer_limit_bytes" in await response.text()
+        assert site.wrong_pods() == 0

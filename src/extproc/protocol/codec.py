@@ -78,7 +78,6 @@ LARGE_BYTES = 1 << 20
 
 _MODES: dict[int, BodyMode] = {mode.value: mode for mode in BodyMode}
 
-
 _REQUEST_HEADERS_FIELD = ProcessingResponse.REQUEST_HEADERS_FIELD_NUMBER
 _RESPONSE_FIELD = HeadersResponse.RESPONSE_FIELD_NUMBER
 _BODY_MUTATION_FIELD = CommonResponse.BODY_MUTATION_FIELD_NUMBER
