@@ -98,7 +98,7 @@ class _Parts:
         self._store = Store(Pool("bench"))
         endpoints = tuple(Endpoint(f"pod-{n}", f"pod-{n}", f"10.0.0.{n}:8000") for n in range(ENDPOINTS))
         now = time.monotonic()
-        self._store.apply(PoolListed(endpoints), now=now)
+        self._store.apply(PoolListed.of(endpoints), now=now)
         for endpoint in endpoints:
             self._store.apply(ModelsListed(endpoint.id, now, (ModelCard(MODEL),)), now=now)
         self._route = Route(endpoints[:1], Scores())

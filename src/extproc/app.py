@@ -3,8 +3,9 @@
 import asyncio
 import math
 import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from contextlib import contextmanager
+from functools import partial
 from random import Random
 from typing import Any, NamedTuple
 
@@ -96,7 +97,7 @@ class App:
         )
         self._ext_proc = ExtProcService(
             decisions=decisions,
-            find_endpoint=lambda address: self._store.snapshot.endpoint_at(address),
+            find_endpoint=self._store.endpoint_at,
             budget=HeldBytes(settings.requests.max_held_bytes),
             in_flight=in_flight,
             metrics=self._metrics,
@@ -118,7 +119,7 @@ class App:
         self._stop_now = asyncio.Event()
         self._is_complete = asyncio.Event()
         self._store.subscribe(log_changes)
-        self._store.subscribe(lambda _before, after: recent.retain(set(after.endpoints)))
+        self._store.subscribe(partial(_forget_gone, recent))
         self._store.subscribe(self._note_complete)
 
     def __repr__(self) -> str:
@@ -252,8 +253,8 @@ class App:
             for task in (draining, *ends):
                 task.cancel()
 
-    def _note_complete(self, _before: Snapshot, after: Snapshot) -> None:
-        if after.is_complete:
+    def _note_complete(self, _before: Snapshot, after: Snapshot, _ids: Collection[str]) -> None:
+        if not self._is_complete.is_set() and after.is_complete:
             self._is_complete.set()
 
     def _report(self, change: Any) -> None:
@@ -278,6 +279,12 @@ def _signals_call(stop: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+
+
+def _forget_gone(recent: RecentRoutes, _before: Snapshot, after: Snapshot, ids: Collection[str]) -> None:
+    for id_ in ids:
+        if id_ not in after.endpoints:
+            recent.forget(id_)
 
 
 async def _never_return(coroutine: Coroutine[Any, Any, None], name: str) -> None:

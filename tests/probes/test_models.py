@@ -41,7 +41,7 @@ class Site:
     async def until(self, condition: Callable[[Snapshot], bool]) -> Snapshot:
         """Returns the first snapshot for which `condition` holds."""
         changed = asyncio.Event()
-        unsubscribe = self.store.subscribe(lambda _before, _after: changed.set())
+        unsubscribe = self.store.subscribe(lambda *_: changed.set())
         try:
             async with asyncio.timeout(10):
                 while not condition(self.store.snapshot):
@@ -53,7 +53,7 @@ class Site:
 
     def list_pool(self, *addresses: str) -> None:
         endpoints = tuple(Endpoint(address, address, address) for address in addresses)
-        self.store.apply(PoolListed(endpoints), now=time.monotonic())
+        self.store.apply(PoolListed.of(endpoints), now=time.monotonic())
 
 
 @asynccontextmanager

@@ -21,11 +21,11 @@ async def test_nothing_is_kept_of_an_endpoint_that_is_gone(tmp_path: Path) -> No
     (tmp_path / "pool.yaml").write_text("pools: [{name: test}]")
     flags = {"endpoints-file": str(tmp_path / "pool.yaml"), "secure-serving": "false"}
     app = build(load_settings(flag_values=flags), clock=time.monotonic, rng=Random(1))
-    app._report(PoolListed((A, B)))
+    app._report(PoolListed.of((A, B)))
     for endpoint in (A, B):
         app._report(ModelsListed(endpoint.id, 1.0, (ModelCard("m"),)))
         app._ext_proc._decisions._routes.add(endpoint.id, now=1.0)
-    app._report(PoolListed((B,)))
+    app._report(PoolListed.of((B,)))
     assert app._ext_proc._decisions._routes._counts.keys() == {"b"}  # type: ignore[attr-defined]  # no other way to see a leak
     assert app._store._settled_at_s.keys() == app._store._answered_at_s.keys() == {"b"}
 

@@ -83,7 +83,7 @@ class Site:
         self.decisions = decisions
         self.service = ExtProcService(
             decisions=decisions,
-            find_endpoint=lambda address: self.store.snapshot.endpoint_at(address),
+            find_endpoint=self.store.endpoint_at,
             budget=self.budget,
             in_flight=self.in_flight,
             metrics=self.metrics,
@@ -100,7 +100,7 @@ class Site:
 
     def list_models(self, *models: str, endpoints: tuple[Endpoint, ...] = (PHI,)) -> None:
         now = time.monotonic()
-        self.store.apply(PoolListed(endpoints), now=now)
+        self.store.apply(PoolListed.of(endpoints), now=now)
         for endpoint in endpoints:
             self.store.apply(ModelsListed(endpoint.id, now, tuple(ModelCard(model) for model in models)), now=now)
 

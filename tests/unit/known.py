@@ -9,7 +9,9 @@ from extproc.registry.changes import (
     Change,
     Failure,
     FirstAnswerOverdue,
+    Listing,
     ModelsListed,
+    PoolChanged,
     PoolListed,
     ProbeFailed,
     RoundCompleted,
@@ -28,7 +30,17 @@ def endpoint(letter: str) -> Endpoint:
 
 
 def listed(letters: str) -> PoolListed:
-    return PoolListed(tuple(endpoint(letter) for letter in letters))
+    return PoolListed.of(endpoint(letter) for letter in letters)
+
+
+def said(letter: str, *, ready: bool | None = True, restarts: int = 0, at: str = "") -> PoolChanged:
+    """What Kubernetes says of one endpoint, at another's address where `at` names one."""
+    address = endpoint(at or letter).address
+    return PoolChanged((Listing(replace(endpoint(letter), address=address), ready, restarts),), ())
+
+
+def gone(*letters: str) -> PoolChanged:
+    return PoolChanged((), letters)
 
 
 def answered(letter: str, *models: str, asked_at_s: float = 0.0) -> ModelsListed:

@@ -25,6 +25,6 @@ class RecentRoutes:
         """Counts one request routed now."""
         self._counts[endpoint_id] = (self.count(endpoint_id, now=now) + 1.0, now)
 
-    def retain(self, endpoint_ids: set[str]) -> None:
-        """Forgets every endpoint that is not among `endpoint_ids`."""
-        self._counts = {id_: entry for id_, entry in self._counts.items() if id_ in endpoint_ids}
+    def forget(self, endpoint_id: str) -> None:
+        """Forgets an endpoint that is gone."""
+        self._counts.pop(endpoint_id, None)

@@ -55,7 +55,7 @@ class Director:
         match request.intent:
             case RouteToModel(model):
                 known = snapshot.models.get(model)
-                if known is not None and (route := self._route(request, known.candidates, now, rng)):
+                if known is not None and (route := self._route(request, known.candidates, known.suspects, now, rng)):
                     return route
                 if hold := self._hold_for_evidence(request, snapshot, now):
                     return hold
@@ -63,7 +63,7 @@ class Director:
                     return self._route_anywhere(request, snapshot, now, rng)
                 return _refusal(model, snapshot)
             case RouteToAny():
-                if route := self._route(request, snapshot.routable, now, rng):
+                if route := self._route(request, snapshot.routable, snapshot.suspects, now, rng):
                     return route
                 return self._hold_for_evidence(request, snapshot, now) or self._route_anywhere(
                     request, snapshot, now, rng
@@ -93,26 +93,33 @@ class Director:
         return Hold(until_s, probe) if now < until_s else None
 
     def _route(
-        self, request: InferenceRequest, candidates: tuple[Endpoint, ...], now: float, rng: "Random"
+        self,
+        request: InferenceRequest,
+        candidates: tuple[Endpoint, ...],
+        suspects: tuple[Endpoint, ...],
+        now: float,
+        rng: "Random",
     ) -> Route | None:
-        if not candidates:
-            return None
+        """A route to one of `candidates`; only where none of them may get the request, to one of `suspects`."""
         count = 1 + self._policy.fallback_endpoints
-        endpoints, scores = self._profile.choose(request, candidates, count=count, now=now, rng=rng)
-        if 0 < len(endpoints) < count:
-            endpoints = tuple(islice(cycle(endpoints), count))
-        return Route(endpoints, scores) if endpoints else None
+        for choice in (candidates, suspects):
+            if not choice:
+                continue
+            endpoints, scores = self._profile.choose(request, choice, count=count, now=now, rng=rng)
+            if endpoints:
+                if len(endpoints) < count:
+                    endpoints = tuple(islice(cycle(endpoints), count))
+                return Route(endpoints, scores)
+        return None
 
     def _route_anywhere(
         self, request: InferenceRequest, snapshot: Snapshot, now: float, rng: "Random"
     ) -> Route | Reject:
         """A route to an endpoint that is ready, confirmed ones first: for requests whose model decides nothing."""
+        if route := self._route(request, snapshot.routable, snapshot.suspects, now, rng):
+            return route
         ready = tuple(state.endpoint for state in snapshot.endpoints.values() if state.is_ready)
-        return (
-            self._route(request, snapshot.routable, now, rng)
-            or self._route(request, ready, now, rng)
-            or Reject(Reason.NO_READY_ENDPOINTS)
-        )
+        return self._route(request, ready, (), now, rng) or Reject(Reason.NO_READY_ENDPOINTS)
 
 
 def _refusal(model: str, snapshot: Snapshot) -> Reject:

@@ -52,7 +52,7 @@ def _entry(known: KnownModel) -> _Entry:
         root=card.root,
         parent=card.parent,
         max_model_len=card.max_model_len,
-        endpoints=len(known.candidates),
+        endpoints=known.routable_count,
     )
 
 

@@ -1,7 +1,7 @@
 """When each endpoint is asked for its models: at once, then at intervals, and in extra rounds on demand."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from random import Random
 from typing import Protocol
 
@@ -88,9 +88,10 @@ class ModelProber:
     async def run(self) -> None:
         """Probes for ever."""
         async with asyncio.TaskGroup() as tasks:
-            unsubscribe = self._store.subscribe(lambda before, after: self._follow(tasks, before, after))
+            unsubscribe = self._store.subscribe(lambda *change: self._follow(tasks, *change))
             try:
-                self._follow(tasks, Snapshot(self._store.snapshot.pool), self._store.snapshot)
+                snapshot = self._store.snapshot
+                self._follow(tasks, Snapshot(snapshot.pool), snapshot, snapshot.endpoints.keys())
                 while True:
                     await self._round_wanted.wait()
                     self._round_wanted.clear()
@@ -99,17 +100,17 @@ class ModelProber:
             finally:
                 unsubscribe()
 
-    def _follow(self, tasks: asyncio.TaskGroup, before: Snapshot, after: Snapshot) -> None:
-        for id_ in before.endpoints.keys() - after.endpoints.keys():
-            watch = self._watches.pop(id_)
-            if watch.task is not None:
-                watch.task.cancel()
-        for id_, state in after.endpoints.items():
-            old = before.endpoints.get(id_)
-            if old is None:
-                watch = self._watches[id_] = _Watch()
-                watch.task = tasks.create_task(self._watch(state.endpoint, watch.hurry), name=f"probes of {id_}")
-            elif old.is_routable and not state.is_routable:
+    def _follow(self, tasks: asyncio.TaskGroup, before: Snapshot, after: Snapshot, ids: Collection[str]) -> None:
+        for id_ in ids:
+            old, state = before.endpoints.get(id_), after.endpoints.get(id_)
+            if state is None or old is None or _became_ready(old, state):
+                # One that became ready has its whole budget before it, and no old probe to wait for.
+                if (watch := self._watches.pop(id_, None)) is not None and watch.task is not None:
+                    watch.task.cancel()
+                if state is not None:
+                    watch = self._watches[id_] = _Watch()
+                    watch.task = tasks.create_task(self._watch(state.endpoint, watch.hurry), name=f"probes of {id_}")
+            elif old.is_confirmed and not state.is_confirmed and state.source_says_ready is not False:
                 self._watches[id_].hurry.set()
 
     async def _watch(self, endpoint: Endpoint, hurry: asyncio.Event) -> None:
@@ -169,6 +170,11 @@ class ModelProber:
         else:
             self._meters.count_probe_failure(KIND, change.failure)
         self._store.apply(change, now=now)
+
+
+def _became_ready(before: EndpointState, after: EndpointState) -> bool:
+    """True when the source says so now, and did not before."""
+    return bool(after.source_says_ready) and not before.is_ready
 
 
 def _is_well(state: EndpointState) -> bool:

@@ -1,6 +1,7 @@
 """The changes that sources and probes report to the registry. Plain values, so that they can be logged and replayed."""
 
 import enum
+from collections.abc import Iterable
 
 import msgspec
 
@@ -36,10 +37,33 @@ class Failure(enum.StrEnum):
         return self in (Failure.UNAUTHORIZED, Failure.STATUS, Failure.INVALID)
 
 
-class PoolListed(msgspec.Struct, frozen=True, tag=True):
-    """The source has read the whole pool: these are its endpoints, and no others."""
+class Listing(msgspec.Struct, frozen=True):
+    """An endpoint as its source describes it."""
 
-    endpoints: tuple[Endpoint, ...]
+    endpoint: Endpoint
+    is_ready: bool | None = None
+    """What the source says of its readiness; None where it says nothing, and the probes must."""
+    restarts: int = 0
+    """How often its process was started anew. Another count is another process, of which nothing is confirmed."""
+
+
+class PoolListed(msgspec.Struct, frozen=True, tag=True):
+    """The source has read the whole pool: this is in it, and nothing else."""
+
+    listings: tuple[Listing, ...]
+
+    @classmethod
+    def of(cls, endpoints: Iterable[Endpoint]) -> "PoolListed":
+        """The pool of a source that says nothing of readiness."""
+        return cls(tuple(Listing(endpoint) for endpoint in endpoints))
+
+
+class PoolChanged(msgspec.Struct, frozen=True, tag=True):
+    """The source has heard of some endpoints of the pool: these are new or changed, those are gone."""
+
+    listings: tuple[Listing, ...]
+    gone: tuple[str, ...]
+    """Endpoint ids, none of them among `listings`."""
 
 
 class ModelsListed(msgspec.Struct, frozen=True, tag=True):
@@ -72,4 +96,4 @@ class RoundCompleted(msgspec.Struct, frozen=True, tag=True):
 
 
 ProbeOutcome = ModelsListed | ProbeFailed
-Change = PoolListed | ModelsListed | ProbeFailed | FirstAnswerOverdue | RoundCompleted
+Change = PoolListed | PoolChanged | ModelsListed | ProbeFailed | FirstAnswerOverdue | RoundCompleted

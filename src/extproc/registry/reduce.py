@@ -2,11 +2,13 @@
 
 | change | what follows |
 |---|---|
-| pool listed | endpoints that are gone are dropped, new ones start unconfirmed; equal ids keep all that is known |
-| models listed | confirmed, ready, no longer suspect; an empty list after a filled one must come twice |
-| connection refused | not ready and unconfirmed: nothing listens, and what comes back may be another process |
-| three connect failures in a second | suspect; a file says nothing of readiness, so suspect is not ready here |
-| other failures | the last good list stays; a server that answers at all is there: not suspect, ready |
+| pool listed or changed | endpoints that are gone are dropped, new ones start unconfirmed; equal ids keep what is known |
+| the source says not ready | not ready and unconfirmed; what it listed stays known |
+| the source says ready anew, or of a restart | unconfirmed until its next good answer, no longer suspect |
+| models listed | confirmed, no longer suspect; an empty list after a filled one must come twice |
+| connection refused | where only probes tell, not ready and unconfirmed: what comes back may be another process |
+| three connect failures in a second | suspect: the last choice; where only probes tell, not ready |
+| other failures | the last good list stays; a server that answers at all is there, and not suspect |
 | first answer overdue | nobody waits for this endpoint any more |
 | round completed | nothing known is older than the start of the round |
 """
@@ -19,14 +21,16 @@ from extproc.registry.changes import (
     Change,
     Failure,
     FirstAnswerOverdue,
+    Listing,
     ModelsListed,
+    PoolChanged,
     PoolListed,
     ProbeFailed,
     RoundCompleted,
 )
-from extproc.values.endpoint import Endpoint
+from extproc.registry.index import StateChange, rebuild, update
 from extproc.values.model import ModelCard
-from extproc.values.snapshot import EndpointState, KnownModel, Snapshot
+from extproc.values.snapshot import EndpointState, Snapshot
 
 SUSPECT_FAILURES = 3
 SUSPECT_WINDOW_S = 1.0
@@ -38,8 +42,10 @@ def reduce(snapshot: Snapshot, change: Change, *, now: float) -> Snapshot:
     `now` is in monotonic seconds. A change about an endpoint that is gone tells nothing.
     """
     match change:
-        case PoolListed(endpoints):
-            return _list_pool(snapshot, endpoints, now)
+        case PoolListed(listings):
+            return _list_pool(snapshot, listings, now)
+        case PoolChanged(listings, gone):
+            return update(snapshot, list(_find_differences(snapshot, listings, gone)), now=now)
         case RoundCompleted(started_at_s):
             if started_at_s <= snapshot.probed_since_s:
                 return snapshot
@@ -55,26 +61,56 @@ def reduce(snapshot: Snapshot, change: Change, *, now: float) -> Snapshot:
                     after = _after_failure(before, change, now)
                 case FirstAnswerOverdue():
                     after = replace(before, is_settled=True)
-            if after == before:
-                return snapshot
-            return _replace_state(snapshot, before, after, now)
+            return update(snapshot, [] if after == before else [(before, after)], now=now)
 
 
-def _list_pool(snapshot: Snapshot, endpoints: Iterable[Endpoint], now: float) -> Snapshot:
-    states = {}
-    for endpoint in endpoints:
-        known = snapshot.endpoints.get(endpoint.id)
-        states[endpoint.id] = EndpointState(endpoint) if known is None else replace(known, endpoint=endpoint)
+def _list_pool(snapshot: Snapshot, listings: Iterable[Listing], now: float) -> Snapshot:
+    states = {listing.endpoint.id: _after_listing(snapshot, listing) for listing in listings}
     if snapshot.is_synced and states == snapshot.endpoints and list(states) == list(snapshot.endpoints):
         return snapshot
-    return _rebuild(replace(snapshot, is_synced=True), states, now)
+    return rebuild(replace(snapshot, is_synced=True), states, now=now)
+
+
+def _find_differences(snapshot: Snapshot, listings: Iterable[Listing], gone: Iterable[str]) -> Iterable[StateChange]:
+    for id_ in gone:
+        if (before := snapshot.endpoints.get(id_)) is not None:
+            yield before, None
+    for listing in listings:
+        before, after = snapshot.endpoints.get(listing.endpoint.id), _after_listing(snapshot, listing)
+        if after != before:
+            yield before, after
+
+
+def _after_listing(snapshot: Snapshot, listing: Listing) -> EndpointState:
+    state = snapshot.endpoints.get(listing.endpoint.id)
+    says_ready, restarts = listing.is_ready, listing.restarts
+    if state is None:
+        is_ready = says_ready is not False
+        return EndpointState(listing.endpoint, source_says_ready=says_ready, restarts=restarts, is_ready=is_ready)
+    state = replace(state, endpoint=listing.endpoint, source_says_ready=says_ready)
+    if says_ready is False:
+        return replace(state, restarts=restarts, is_ready=False, is_confirmed=False)
+    if restarts != state.restarts or (says_ready and not state.is_ready):
+        return replace(
+            state,
+            restarts=restarts,
+            is_ready=True,
+            is_confirmed=False,
+            is_suspect=False,
+            is_probed=False,
+            is_settled=False,
+            connect_failures_s=(),
+            empty_answers=0,
+        )
+    return state
 
 
 def _after_answer(state: EndpointState, cards: tuple[ModelCard, ...]) -> EndpointState:
+    is_ready = state.source_says_ready is not False
     alive = replace(
         state,
-        is_ready=True,
-        is_confirmed=True,
+        is_ready=is_ready,
+        is_confirmed=is_ready,
         is_suspect=False,
         is_probed=True,
         is_settled=True,
@@ -100,85 +136,19 @@ def _keep_first_seen(old: tuple[ModelCard, ...], new: tuple[ModelCard, ...]) -> 
 
 def _after_failure(state: EndpointState, change: ProbeFailed, now: float) -> EndpointState:
     failed = replace(state, is_probed=True, problem=change.detail)
+    probes_say_ready = state.source_says_ready is None
     if change.failure.is_answer:
-        return replace(failed, is_ready=True, is_suspect=False, connect_failures_s=())
-    if not change.failure.is_connect_failure:
-        return failed
-    if state.is_suspect:
+        is_ready = state.is_ready or probes_say_ready
+        return replace(failed, is_ready=is_ready, is_suspect=False, connect_failures_s=())
+    if not change.failure.is_connect_failure or state.is_suspect:
         return failed
     recent = (*(at for at in state.connect_failures_s if now - at <= SUSPECT_WINDOW_S), now)[-SUSPECT_FAILURES:]
-    is_suspect = state.is_suspect or len(recent) == SUSPECT_FAILURES
-    is_gone = is_suspect or change.failure is Failure.REFUSED
+    is_suspect = len(recent) == SUSPECT_FAILURES
+    is_gone = probes_say_ready and (is_suspect or change.failure is Failure.REFUSED)
     return replace(
         failed,
         connect_failures_s=recent,
         is_suspect=is_suspect,
         is_ready=state.is_ready and not is_gone,
         is_confirmed=state.is_confirmed and not is_gone,
-    )
-
-
-def _replace_state(snapshot: Snapshot, before: EndpointState, after: EndpointState, now: float) -> Snapshot:
-    """The snapshot with one endpoint's state replaced. What does not bear on routing costs no new index, and what only
-    adds to it no new reading of the other endpoints: a thousand of them start one after another.
-    """
-    states = {**snapshot.endpoints, after.endpoint.id: after}
-    if after.cards == before.cards and after.is_routable == before.is_routable:
-        return replace(snapshot, version=snapshot.version + 1, made_at_s=now, endpoints=states)
-    held = {card.id: card for card in before.cards}
-    listed = {card.id: card for card in after.cards}
-    if any(listed.get(id_) is not card for id_, card in held.items()):
-        return _rebuild(snapshot, states, now)
-    models = dict(snapshot.models)
-    endpoint, was, is_ = after.endpoint, before.is_routable, after.is_routable
-    for card in after.cards:
-        known = models.get(card.id)
-        if known is None:
-            models[card.id] = KnownModel(card, (endpoint,) if is_ else ())
-        elif card.id in held:
-            models[card.id] = KnownModel(known.card, _change(known.candidates, endpoint, was, is_))
-        else:
-            models[card.id] = KnownModel(_merge([known.card, card]), _change(known.candidates, endpoint, False, is_))
-    return replace(
-        snapshot,
-        version=snapshot.version + 1,
-        made_at_s=now,
-        endpoints=states,
-        models=models if len(models) == len(snapshot.models) else dict(sorted(models.items())),
-        routable=_change(snapshot.routable, endpoint, was, is_),
-    )
-
-
-def _change(endpoints: tuple[Endpoint, ...], endpoint: Endpoint, was: bool, is_: bool) -> tuple[Endpoint, ...]:
-    """`endpoints` with or without one that was among them or was not."""
-    if was == is_:
-        return endpoints
-    return (*endpoints, endpoint) if is_ else tuple(other for other in endpoints if other.id != endpoint.id)
-
-
-def _rebuild(snapshot: Snapshot, states: dict[str, EndpointState], now: float) -> Snapshot:
-    cards: dict[str, list[ModelCard]] = {}
-    candidates: dict[str, list[Endpoint]] = {}
-    for state in states.values():
-        for card in state.cards:
-            cards.setdefault(card.id, []).append(card)
-            if state.is_routable:
-                candidates.setdefault(card.id, []).append(state.endpoint)
-    return replace(
-        snapshot,
-        version=snapshot.version + 1,
-        made_at_s=now,
-        endpoints=states,
-        models={id_: KnownModel(_merge(cards[id_]), tuple(candidates.get(id_, ()))) for id_ in sorted(cards)},
-        routable=tuple(state.endpoint for state in states.values() if state.is_routable),
-    )
-
-
-def _merge(cards: list[ModelCard]) -> ModelCard:
-    """The endpoints' cards of one model in one. Whose `root` it has does not hang on the order of the endpoints."""
-    lengths = [card.max_model_len for card in cards if card.max_model_len is not None]
-    return replace(
-        min(cards, key=lambda card: (card.root or "", card.parent or "", card.owned_by)),
-        created=min(card.created for card in cards),
-        max_model_len=min(lengths) if lengths else None,
     )

@@ -1,17 +1,28 @@
 """The one owner of the current snapshot."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
-from extproc.registry.changes import Change, Failure, ModelsListed, ProbeFailed
+from extproc.registry.changes import (
+    Change,
+    Failure,
+    FirstAnswerOverdue,
+    ModelsListed,
+    PoolChanged,
+    PoolListed,
+    ProbeFailed,
+)
 from extproc.registry.reduce import reduce
+from extproc.values.endpoint import Endpoint
 from extproc.values.pool import Pool
-from extproc.values.snapshot import Snapshot
+from extproc.values.snapshot import EndpointState, Snapshot
 
-Listener = Callable[[Snapshot, Snapshot], None]
+Listener = Callable[[Snapshot, Snapshot, Collection[str]], None]
 
 
 class Store:
-    """Holds the current snapshot, applies changes to it and tells listeners (called with the old and the new one).
+    """Holds the current snapshot, applies changes to it and tells listeners (called with the old one, the new one, and
+    the ids of the endpoints between which they differ at most: to compare thousands at each change would cost more than
+    the change).
 
     Synchronous and single-threaded. What changes at every probe (the age of an answer) stays out of the snapshots, so
     that a list that says the same again costs none.
@@ -23,13 +34,14 @@ class Store:
         self._settled_at_s: dict[str, float] = {}
         """When the probe was sent whose outcome last settled what an endpoint lists: an answer, or a refusal."""
         self._answered_at_s: dict[str, float] = {}
+        self._by_address: dict[str, Endpoint] = {}
 
     def __repr__(self) -> str:
         snapshot = self.snapshot
         return f"<Store {snapshot.pool} v{snapshot.version} {len(snapshot.endpoints)} endpoints>"
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Calls `listener(before, after)` at each new snapshot, until what is returned is called. It must not raise."""
+        """Calls `listener` at each new snapshot, until what is returned is called. It must not raise."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
@@ -50,12 +62,32 @@ class Store:
         if after is before:
             return before
         self.snapshot = after
-        for gone in before.endpoints.keys() - after.endpoints.keys():
-            self._settled_at_s.pop(gone, None)
-            self._answered_at_s.pop(gone, None)
+        ids = _ids_of(change, before, after)
+        for id_ in ids:
+            self._note(id_, before.endpoints.get(id_), after.endpoints.get(id_), now)
         for listener in tuple(self._listeners):
-            listener(before, after)
+            listener(before, after, ids)
         return after
+
+    def _note(self, id_: str, before: EndpointState | None, after: EndpointState | None, now: float) -> None:
+        """Keeps what is known beside the snapshots up with one endpoint's change."""
+        if after is None or (before is not None and before.endpoint.address != after.endpoint.address):
+            at = self._by_address.get(before.endpoint.address) if before is not None else None
+            if before is not None and at is not None and at.id == id_:
+                del self._by_address[before.endpoint.address]
+        if after is None:
+            self._settled_at_s.pop(id_, None)
+            self._answered_at_s.pop(id_, None)
+            return
+        at = self._by_address.get(after.endpoint.address)
+        if at is None or at.id == id_ or after.is_ready:
+            self._by_address[after.endpoint.address] = after.endpoint
+        if _is_new_life(before, after):
+            self._settled_at_s[id_] = now  # what was asked before may have been asked of its predecessor
+
+    def endpoint_at(self, address: str) -> Endpoint | None:
+        """The endpoint with this `ip:port`, None where there is none. Of two, one that is ready."""
+        return self._by_address.get(address)
 
     def _is_news(self, change: ModelsListed | ProbeFailed, now: float) -> bool:
         id_ = change.endpoint_id
@@ -66,3 +98,23 @@ class Store:
         if isinstance(change, ModelsListed) or change.failure is Failure.REFUSED:
             self._settled_at_s[id_] = change.asked_at_s
         return True
+
+
+def _is_new_life(before: EndpointState | None, after: EndpointState) -> bool:
+    """True when the source says that the endpoint became ready, or that its process was started anew."""
+    if before is None or not after.source_says_ready:
+        return False
+    return not before.is_ready or before.restarts != after.restarts
+
+
+def _ids_of(change: Change, before: Snapshot, after: Snapshot) -> Collection[str]:
+    """The endpoints that a change can have changed."""
+    match change:
+        case PoolListed():
+            return before.endpoints.keys() | after.endpoints.keys()
+        case PoolChanged(listings, gone):
+            return {*gone, *(listing.endpoint.id for listing in listings)}
+        case ModelsListed() | ProbeFailed() | FirstAnswerOverdue():
+            return (change.endpoint_id,)
+        case _:
+            return ()

@@ -80,7 +80,7 @@ class Decisions:
         self._rng = rng
         self._inflaters = ThreadPoolExecutor(INFLATERS, "inflate")
         self._waiters: set[asyncio.Future[None]] = set()
-        store.subscribe(lambda _before, _after: self._wake())
+        store.subscribe(lambda *_: self._wake())
 
     def __repr__(self) -> str:
         return f"<Decisions {len(self._waiters)} held>"

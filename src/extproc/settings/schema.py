@@ -23,6 +23,16 @@ from pydantic.alias_generators import to_camel
 from extproc.values.duration import format_duration, parse_duration
 
 _SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB)?")
+_KEY = r"(?:[a-z0-9.-]{1,253}/)?[A-Za-z0-9](?:[\w.-]{0,61}[A-Za-z0-9])?"
+_VALUE = r"(?:[A-Za-z0-9](?:[\w.-]{0,61}[A-Za-z0-9])?)?"
+_REQUIREMENT = re.compile(
+    rf"\s*(?:!\s*{_KEY}|{_KEY}|{_KEY}\s*(?:==?|!=)\s*{_VALUE}"
+    rf"|{_KEY}\s+(?:in|notin)\s*\(\s*{_VALUE}(?:\s*,\s*{_VALUE})*\s*\))\s*",
+    re.ASCII,
+)
+"""One requirement of a label selector. Source: apimachinery's labels package, `Parse`."""
+_BETWEEN_REQUIREMENTS = re.compile(r",(?![^(]*\))")
+_HOST = re.compile(r"(?=.{1,253}$)(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?)+")
 _UNITS = {None: 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
@@ -49,6 +59,37 @@ def _read_address(value: str) -> str:
     return f"[{ip}]" if ip.version == 6 else str(ip)
 
 
+def _empty_is_none(value: object) -> object:
+    return None if value == "" else value
+
+
+def _read_ports(value: object) -> object:
+    """Ports as a list, or as the flag writes them."""
+    if not isinstance(value, str):
+        return value
+    words = [word.strip() for word in value.split(",") if word.strip()]
+    if not all(word.isascii() and word.isdigit() for word in words):
+        raise ValueError(f"ports are numbers separated by commas; got {value!r}")
+    return [int(word) for word in words]
+
+
+def _check_selector(value: str | None) -> str | None:
+    if value is not None and not all(_REQUIREMENT.fullmatch(word) for word in _BETWEEN_REQUIREMENTS.split(value)):
+        raise ValueError(f"{value!r} is no label selector, such as app=llm,tier!=test,gpu in (a100,h100)")
+    return value
+
+
+def _check_dns_name(value: str | None) -> str | None:
+    if value is None:
+        return value
+    host, colon, port = value.rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
+        raise ValueError(f"{value!r} is not host:port with a port of 1 to 65535")
+    if not _HOST.fullmatch(host) or host.replace(".", "").isdigit():
+        raise ValueError(f"{host!r} is no DNS name")
+    return value
+
+
 def _require_positive(value: float) -> float:
     if value <= 0:
         raise ValueError("must be more than 0")
@@ -68,6 +109,8 @@ Size = Annotated[
     Field(ge=1),
     WithJsonSchema({"type": ["integer", "string"], "examples": ["64MiB"]}),
 ]
+OptionalText = Annotated[str | None, BeforeValidator(_empty_is_none)]
+"""A text that may be missing. Charts write Go's default, the empty one, out."""
 Port = Annotated[int, Field(ge=0, le=65535)]
 """0 lets the system choose a free one."""
 
@@ -139,12 +182,73 @@ class ServerSettings(Group):
     )
 
 
-class SourceSettings(Group):
-    """Where the pool's endpoints come from."""
+PoolGroup = Literal["inference.networking.k8s.io", "inference.networking.x-k8s.io"]
+TargetPorts = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=65535)], ...], BeforeValidator(_read_ports), Field(max_length=8, strict=False)
+]
 
-    endpoints_file: str | None = setting(
+
+class SourceSettings(Group):
+    """Where the pool's endpoints come from: one of a file, an InferencePool, a selector of pods, and a DNS name."""
+
+    endpoints_file: OptionalText = setting(
         None, "YAML file of pools and endpoints, re-read when it changes.", flag="endpoints-file"
     )
+    pool_name: OptionalText = setting(
+        None, "Name of an InferencePool, whose selector and ports are followed.", flag="pool-name"
+    )
+    pool_namespace: OptionalText = setting(
+        None,
+        "Namespace of the InferencePool and of its pods. Without it NAMESPACE in the environment, else that of the "
+        "service account or of the kubeconfig's context, else `default`.",
+        flag="pool-namespace",
+    )
+    pool_group: Annotated[PoolGroup | None, BeforeValidator(_empty_is_none)] = setting(
+        None,
+        "API group of the InferencePool: `inference.networking.k8s.io` (v1) or `inference.networking.x-k8s.io` "
+        "(v1alpha2). Without it the one that the cluster has the pool in, the former first.",
+        flag="pool-group",
+    )
+    endpoint_selector: Annotated[OptionalText, AfterValidator(_check_selector)] = setting(
+        None,
+        "Label selector of pods in Kubernetes' syntax (`app=llm,tier!=test`), instead of an InferencePool. Needs "
+        "`endpointTargetPorts`.",
+        flag="endpoint-selector",
+    )
+    endpoint_target_ports: TargetPorts = setting(
+        (),
+        "The ports of each such pod, each an endpoint of its own. As a flag separated by commas.",
+        flag="endpoint-target-ports",
+    )
+    dns_name: Annotated[OptionalText, AfterValidator(_check_dns_name)] = setting(
+        None,
+        "host:port, such as a headless Service's. Every A and AAAA address is an endpoint; the name is asked for again "
+        "when its TTL is over.",
+        flag="dns-name",
+    )
+    kubeconfig: OptionalText = setting(
+        None,
+        "File that says how to reach Kubernetes. Without it the one that KUBECONFIG names in the environment, else the "
+        "pod's service account, else ~/.kube/config.",
+        flag="kubeconfig",
+    )
+
+    @model_validator(mode="after")
+    def _require_one(self) -> "SourceSettings":
+        sources = {
+            "endpointsFile": self.endpoints_file,
+            "poolName": self.pool_name,
+            "endpointSelector": self.endpoint_selector,
+            "dnsName": self.dns_name,
+        }
+        given = [key for key, value in sources.items() if value]
+        if len(given) > 1:
+            raise ValueError(f"one source of endpoints to a server; {' and '.join(given)} are given")
+        if self.endpoint_target_ports and not self.endpoint_selector:
+            raise ValueError("endpointTargetPorts goes with endpointSelector; an InferencePool states its own ports")
+        if self.endpoint_selector and not self.endpoint_target_ports:
+            raise ValueError("endpointSelector needs endpointTargetPorts")
+        return self
 
 
 class ModelProbeSettings(Group):

@@ -100,7 +100,7 @@ class EndpointsFile:
         file is good again.
         """
         complaint = ""
-        report(PoolListed(self.endpoints))
+        report(PoolListed.of(self.endpoints))
         say_connected(True)
         while True:
             await asyncio.sleep(POLL_INTERVAL_S)
@@ -118,7 +118,7 @@ class EndpointsFile:
                 _log.info("endpoints file is good again", file=self._path)
                 say_connected(True)
             if has_changed:
-                report(PoolListed(self.endpoints))
+                report(PoolListed.of(self.endpoints))
 
     def _reread(self) -> bool:
         """Takes over the file's content where it changed. Errors: ConfigError; then nothing was taken over.

@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from extproc.values.snapshot import EndpointState, Snapshot
@@ -73,12 +73,14 @@ def configure_logs(verbosity: int) -> None:
 _registry_log = Log("registry")
 
 
-def log_changes(before: Snapshot, after: Snapshot) -> None:
+def log_changes(before: Snapshot, after: Snapshot, ids: Collection[str]) -> None:
     """One line per endpoint that came, went or changed in a way that bears on routing. A listener of the registry."""
-    for id_ in before.endpoints.keys() - after.endpoints.keys():
-        _registry_log.info("endpoint gone", endpoint=before.endpoints[id_].endpoint.name, version=after.version)
-    for id_, state in after.endpoints.items():
-        old = before.endpoints.get(id_)
+    for id_ in ids:
+        old, state = before.endpoints.get(id_), after.endpoints.get(id_)
+        if state is None:
+            if old is not None:
+                _registry_log.info("endpoint gone", endpoint=old.endpoint.name, version=after.version)
+            continue
         if old is state:
             continue
         name, address = state.endpoint.name, state.endpoint.address

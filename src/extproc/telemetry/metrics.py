@@ -219,7 +219,7 @@ class _SnapshotCollector(Collector):
             labels=["pool", "model"],
         )
         for id_, known in list(snapshot.models.items())[:MODEL_LABELS]:
-            models.add_metric([pool, id_], len(known.candidates))
+            models.add_metric([pool, id_], known.routable_count)
         yield models
         ready = GaugeMetricFamily(
             "extproc_endpoint_ready", "1 while the endpoint is ready and confirmed.", labels=["pool", "endpoint"]

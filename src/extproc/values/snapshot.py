@@ -11,8 +11,11 @@ class EndpointState(msgspec.Struct, frozen=True):
     """One endpoint and what is known of it."""
 
     endpoint: Endpoint
+    source_says_ready: bool | None = None
+    """What its source says; None where it says nothing, and the probes do: a refused connection, or being suspect."""
+    restarts: int = 0
     is_ready: bool = True
-    """Nobody says that it isn't. Without Kubernetes the probes say so: a refused connection, or being suspect."""
+    """Nobody says that it isn't."""
     is_confirmed: bool = False
     """`cards` was answered since the endpoint last became ready. Only then is anything routed by it."""
     is_suspect: bool = False
@@ -20,7 +23,7 @@ class EndpointState(msgspec.Struct, frozen=True):
     is_probed: bool = False
     """At least one probe came to an end, whatever its outcome."""
     is_settled: bool = False
-    """It has answered once, or the time for its first answer is over: no longer a reason to wait."""
+    """It has answered since it became ready, or the time for its first answer is over: no longer a reason to wait."""
     has_answered: bool = False
     cards: tuple[ModelCard, ...] = ()
     """The last good list of models. It outlives failed probes."""
@@ -36,6 +39,11 @@ class EndpointState(msgspec.Struct, frozen=True):
         """True when a request for one of `cards` may go there."""
         return self.is_ready and self.is_confirmed
 
+    @property
+    def is_awaited(self) -> bool:
+        """True while its first answer since it became ready can still be expected."""
+        return self.is_ready and not self.is_settled
+
 
 class KnownModel(msgspec.Struct, frozen=True):
     """A model that at least one endpoint of the pool lists, ready or not."""
@@ -43,7 +51,14 @@ class KnownModel(msgspec.Struct, frozen=True):
     card: ModelCard
     """The endpoints' cards in one: the smallest `max_model_len`, the earliest `created`."""
     candidates: tuple[Endpoint, ...]
-    """The routable endpoints that list it."""
+    """The routable endpoints that list it, those that are suspect left out."""
+    suspects: tuple[Endpoint, ...] = ()
+    """Routable ones that list it and are suspect: the last choice."""
+
+    @property
+    def routable_count(self) -> int:
+        """How many ready and confirmed endpoints list it."""
+        return len(self.candidates) + len(self.suspects)
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -62,10 +77,9 @@ class Snapshot(msgspec.Struct, frozen=True):
     models: dict[str, KnownModel] = {}
     """The known models, sorted by id."""
     routable: tuple[Endpoint, ...] = ()
-
-    def endpoint_at(self, address: str) -> Endpoint | None:
-        """The endpoint with this `ip:port`, None where there is none. Looks at each."""
-        return next((state.endpoint for state in self.endpoints.values() if state.endpoint.address == address), None)
+    """Those that are suspect left out."""
+    suspects: tuple[Endpoint, ...] = ()
+    """The suspect ones among the routable."""
 
     @property
     def has_answer(self) -> bool:
@@ -75,9 +89,9 @@ class Snapshot(msgspec.Struct, frozen=True):
     @property
     def has_answer_due(self) -> bool:
         """True while a ready endpoint can still be expected to give its first answer."""
-        return any(state.is_ready and not state.is_settled for state in self.endpoints.values())
+        return any(state.is_awaited for state in self.endpoints.values())
 
     @property
     def is_complete(self) -> bool:
-        """True once the source is read and every endpoint was probed: the picker can say that it is ready."""
-        return self.is_synced and all(state.is_probed or state.is_settled for state in self.endpoints.values())
+        """True once the source is read and every ready endpoint was probed: the picker can say that it is ready."""
+        return self.is_synced and all(state.is_probed or not state.is_awaited for state in self.endpoints.values())

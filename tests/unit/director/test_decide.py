@@ -275,8 +275,8 @@ class History:
 
     def _apply(self, change: Change) -> None:
         match change:
-            case PoolListed(endpoints):
-                self.pool = {endpoint.id for endpoint in endpoints}
+            case PoolListed(listings):
+                self.pool = {listing.endpoint.id for listing in listings}
                 self.of = {id_: self.of.get(id_, []) for id_ in self.pool}
             case RoundCompleted():
                 if not all(self.of.values()):

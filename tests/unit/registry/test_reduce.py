@@ -10,11 +10,13 @@ from tests.unit.known import (
     POOL,
     answered,
     failed,
+    gone,
     known_after,
     listed,
     overdue,
     refused,
     round_of,
+    said,
     with_cards,
 )
 
@@ -109,6 +111,83 @@ def test_what_follows_for_an_endpoint(changes: Sequence[Change], state: str, mod
 
 
 @pytest.mark.parametrize(
+    ("changes", "state", "models"),
+    [
+        pytest.param([said("a", ready=False)], "", "", id="new and not ready"),
+        pytest.param([said("a")], READY, "", id="new and ready: unconfirmed"),
+        pytest.param([said("a"), answered("a", "m")], "ready confirmed", "m", id="ready and answered"),
+        pytest.param([said("a", ready=False), answered("a", "m")], "", "m", id="answered, not ready: known, no more"),
+        pytest.param([said("a"), answered("a", "m"), said("a", ready=False)], "", "m", id="no longer ready"),
+        pytest.param(
+            [said("a"), answered("a", "m"), said("a", ready=False), said("a")],
+            READY,
+            "m",
+            id="ready again: unconfirmed",
+        ),
+        pytest.param(
+            [said("a"), answered("a", "m"), said("a", ready=False), said("a"), answered("a", "m")],
+            "ready confirmed",
+            "m",
+            id="ready again and answered",
+        ),
+        pytest.param([said("a"), answered("a", "m"), said("a")], "ready confirmed", "m", id="said again: all is kept"),
+        pytest.param([said("a"), answered("a", "m"), said("a", restarts=1)], READY, "m", id="started anew"),
+        pytest.param([said("a"), answered("a", "m"), gone("a"), said("a")], READY, "", id="gone and back"),
+        pytest.param([said("a"), answered("a", "m"), gone("b")], "ready confirmed", "m", id="another is gone"),
+        pytest.param([said("a"), answered("a", "m"), refused("a")], "ready confirmed", "m", id="refused: not its word"),
+        pytest.param(
+            [said("a"), answered("a", "m"), *[failed("a", CONNECT)] * 3],
+            "ready confirmed suspect",
+            "m",
+            id="three connect failures: suspect, still ready",
+        ),
+        pytest.param(
+            [said("a"), answered("a", "m"), *[failed("a", CONNECT)] * 3, answered("a", "m")],
+            "ready confirmed",
+            "m",
+            id="suspect, then good",
+        ),
+        pytest.param(
+            [said("a"), answered("a", "m"), *[failed("a", CONNECT)] * 3, said("a", ready=False), said("a")],
+            READY,
+            "m",
+            id="suspect, then ready anew",
+        ),
+        pytest.param(
+            [said("a", ready=False), failed("a", Failure.STATUS)], "", "", id="a 500 says nothing of readiness here"
+        ),
+        pytest.param(
+            [said("a"), answered("a", "m"), said("a", ready=False), answered("a"), said("a"), answered("a")],
+            READY,
+            "m",
+            id="an empty list from before it was ready is none of the two",
+        ),
+    ],
+)
+def test_what_follows_where_the_source_says_who_is_ready(changes: Sequence[Change], state: str, models: str) -> None:
+    assert outline(known_after(*changes), "a") == (state, models)
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_complete", "is_due"),
+    [
+        pytest.param([said("a", ready=False)], True, False, id="nobody waits for one that is not ready"),
+        pytest.param([said("a")], False, True, id="ready and not yet asked"),
+        pytest.param([said("a"), answered("a", "m")], True, False, id="answered"),
+        pytest.param([said("a"), failed("a", TIMEOUT)], True, True, id="asked, no answer yet"),
+        pytest.param([said("a"), overdue("a")], True, False, id="overdue"),
+        pytest.param([said("a", ready=False), overdue("a"), said("a")], False, True, id="its time begins when ready"),
+        pytest.param(
+            [said("a"), answered("a", "m"), said("a", ready=False), said("a")], False, True, id="ready again: due anew"
+        ),
+    ],
+)
+def test_who_is_waited_for(changes: Sequence[Change], is_complete: bool, is_due: bool) -> None:
+    snapshot = known_after(listed(""), *changes)
+    assert (snapshot.is_complete, snapshot.has_answer_due) == (is_complete, is_due)
+
+
+@pytest.mark.parametrize(
     ("failed_at_s", "is_suspect"),
     [
         pytest.param([0.0, 0.5, SUSPECT_WINDOW_S], True, id="within the second"),
@@ -200,7 +279,7 @@ def test_what_tells_nothing_new_makes_no_snapshot(given_: Sequence[Change], chan
     [
         pytest.param(listed("b"), id="another pool"),
         pytest.param(listed("ab"), id="one more"),
-        pytest.param(PoolListed((Endpoint("a", "a", "10.0.0.1:8000", {"zone": "z"}),)), id="other labels"),
+        pytest.param(PoolListed.of((Endpoint("a", "a", "10.0.0.1:8000", {"zone": "z"}),)), id="other labels"),
         pytest.param(answered("a", "m", "n"), id="one more model"),
         pytest.param(refused("a"), id="refused"),
     ],
@@ -224,7 +303,7 @@ def test_an_empty_pool_is_news_the_first_time() -> None:
 
 def test_an_endpoint_that_is_listed_with_new_labels_keeps_what_is_known() -> None:
     relabelled = Endpoint("a", "a", "10.0.0.1:8000", {"zone": "z"})
-    snapshot = known_after(listed("a"), answered("a", "m"), PoolListed((relabelled,)))
+    snapshot = known_after(listed("a"), answered("a", "m"), PoolListed.of((relabelled,)))
     assert snapshot.models["m"].candidates == (relabelled,)
     assert snapshot.routable == (relabelled,)
 

@@ -1,11 +1,11 @@
 """registry/store: the current snapshot, old news, and who is told."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.known import POOL, answered, failed, listed, refused
+from tests.unit.known import POOL, answered, endpoint, failed, gone, listed, refused, round_of, said
 
 from extproc.registry.changes import Change, Failure, ModelsListed
 from extproc.registry.store import Store
@@ -81,28 +81,28 @@ def test_when_an_endpoint_last_answered(changes: Sequence[Change], answered_at_s
 
 
 def test_listeners_are_told_of_each_new_snapshot_and_no_other() -> None:
-    store, told = Store(POOL), list[tuple[Snapshot, Snapshot]]()
+    store, told = Store(POOL), list[tuple[Snapshot, Snapshot, set[str]]]()
     first = store.snapshot
-    unsubscribe = store.subscribe(lambda before, after: told.append((before, after)))
+    unsubscribe = store.subscribe(lambda before, after, ids: told.append((before, after, set(ids))))
     second = store.apply(listed("a"), now=1.0)
     third = store.apply(answered("a", "m"), now=2.0)
     assert store.apply(answered("a", "m"), now=3.0) is third
     unsubscribe()
     fourth = store.apply(listed(""), now=4.0)
     assert store.snapshot is fourth
-    assert told == [(first, second), (second, third)]
+    assert told == [(first, second, {"a"}), (second, third, {"a"})]
 
 
 def test_a_listener_sees_the_new_snapshot_in_the_store_and_may_leave() -> None:
     store, told = Store(POOL), list[str]()
 
-    def once(_before: Snapshot, after: Snapshot) -> None:
+    def once(_before: Snapshot, after: Snapshot, _ids: Collection[str]) -> None:
         assert store.snapshot is after
         told.append("once")
         unsubscribe()
 
     unsubscribe = store.subscribe(once)
-    store.subscribe(lambda _before, _after: told.append("always"))
+    store.subscribe(lambda *_: told.append("always"))
     store.apply(listed("a"), now=1.0)
     store.apply(listed(""), now=2.0)
     assert told == ["once", "always", "always"]
@@ -115,3 +115,57 @@ def test_repr_tells_pool_version_and_size() -> None:
 @given(st.permutations([answered("a", f"m{at_s}", asked_at_s=float(at_s)) for at_s in range(5)]))
 def test_however_answers_overtake_one_another_the_last_asked_stands(outcomes: list[ModelsListed]) -> None:
     assert list(store_after(listed("a"), *outcomes).snapshot.models) == ["m4"]
+
+
+@pytest.mark.parametrize(
+    ("change", "ids"),
+    [
+        pytest.param(listed("bc"), {"a", "b", "c"}, id="the whole pool: all that were and are in it"),
+        pytest.param(said("a", ready=False), {"a"}, id="one has changed"),
+        pytest.param(gone("b"), {"b"}, id="one is gone"),
+        pytest.param(answered("a", "n"), {"a"}, id="one has answered"),
+        pytest.param(refused("a"), {"a"}, id="a probe of one has failed"),
+        pytest.param(round_of(1.0), set(), id="a round"),
+    ],
+)
+def test_listeners_are_told_which_endpoints_can_have_changed(change: Change, ids: set[str]) -> None:
+    store = store_after(listed("ab"), answered("a", "m"))
+    told = list[set[str]]()
+    store.subscribe(lambda _before, _after, ids: told.append(set(ids)))
+    store.apply(change, now=9.0)
+    assert told == [ids]
+
+
+@pytest.mark.parametrize(
+    ("changes", "asked_at_s", "is_confirmed"),
+    [
+        pytest.param([said("a")], 0.5, True, id="new and ready: asked before it was seen"),
+        pytest.param([said("a", ready=False), said("a")], 0.5, False, id="asked before it became ready"),
+        pytest.param([said("a", ready=False), said("a")], 1.0, True, id="asked since"),
+        pytest.param([said("a"), said("a", restarts=1)], 0.5, False, id="asked before it was started anew"),
+        pytest.param([said("a"), said("a", restarts=1)], 1.0, True, id="asked since it was started anew"),
+        pytest.param([listed("a"), refused("a"), failed("a", Failure.STATUS)], 2.0, True, id="readiness by the probes"),
+    ],
+)
+def test_an_answer_to_what_was_asked_of_a_predecessor(
+    changes: Sequence[Change], asked_at_s: float, is_confirmed: bool
+) -> None:
+    store = store_after(*changes, answered("a", "m", asked_at_s=asked_at_s))
+    assert store.snapshot.endpoints["a"].is_confirmed == is_confirmed
+
+
+@pytest.mark.parametrize(
+    ("changes", "id_"),
+    [
+        pytest.param([listed("ab")], "a", id="there"),
+        pytest.param([listed("b")], None, id="not there"),
+        pytest.param([listed("a"), listed("b")], None, id="gone"),
+        pytest.param([said("a"), gone("a")], None, id="gone by a change"),
+        pytest.param([said("a", ready=False), said("x", at="a")], "x", id="of two the ready one"),
+        pytest.param([said("a"), said("x", at="a", ready=False)], "a", id="of two the ready one, the first"),
+        pytest.param([said("a", ready=False), said("x", at="a"), gone("a")], "x", id="the other one goes"),
+    ],
+)
+def test_the_endpoint_at_an_address(changes: Sequence[Change], id_: str | None) -> None:
+    found = store_after(*changes).endpoint_at(endpoint("a").address)
+    assert (found and found.id) == id_

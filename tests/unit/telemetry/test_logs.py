@@ -124,5 +124,6 @@ def test_configured_twice_writes_once(capsys: pytest.CaptureFixture[str]) -> Non
 def test_changes_of_what_is_known(change: Change, written: Sequence[str], capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs(2)
     before = known_after(listed("a"), answered("a", "m"))
-    log_changes(before, reduce(before, change, now=9.0))
+    after = reduce(before, change, now=9.0)
+    log_changes(before, after, before.endpoints.keys() | after.endpoints.keys())
     assert lines(capsys) == [f"extproc.registry {line}" for line in written]
