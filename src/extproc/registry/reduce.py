@@ -2,7 +2,7 @@
 
 | change | what follows |
 |---|---|
-| pool listed or changed | endpoints that are gone are dropped, new ones start unconfirmed; equal ids keep what is known |
+| pool listed or changed | endpoints that are gone are dropped, new ones start unconfirmed; others keep what is known |
 | the source says not ready | not ready and unconfirmed; what it listed stays known |
 | the source says ready anew, or of a restart | unconfirmed until its next good answer, no longer suspect |
 | models listed | confirmed, no longer suspect; an empty list after a filled one must come twice |
