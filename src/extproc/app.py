@@ -3,7 +3,7 @@
 import asyncio
 import math
 import signal
-from collections.abc import Callable, Collection, Coroutine, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from random import Random
@@ -33,7 +33,7 @@ from extproc.servers.listen import build_grpc_server, open_port
 from extproc.servers.metrics_http import MetricsServer
 from extproc.servers.tls import Certificate, load_certificate
 from extproc.settings.schema import Settings
-from extproc.sources.static import EndpointsFile
+from extproc.sources.choice import Source, open_source
 from extproc.telemetry.logs import Log, join_names, log_changes
 from extproc.telemetry.metrics import Metrics
 from extproc.values.snapshot import Snapshot
@@ -53,7 +53,7 @@ class App:
     def __init__(
         self,
         settings: Settings,
-        source: EndpointsFile,
+        source: Source,
         certificate: Certificate | None,
         *,
         clock: Callable[[], float],
@@ -120,6 +120,7 @@ class App:
         self._is_complete = asyncio.Event()
         self._store.subscribe(log_changes)
         self._store.subscribe(partial(_forget_gone, recent))
+        self._store.subscribe(self._doubt_suspects)
         self._store.subscribe(self._note_complete)
 
     def __repr__(self) -> str:
@@ -178,7 +179,7 @@ class App:
             async with self._client, asyncio.TaskGroup() as tasks:
                 coroutines = {
                     "probes": self._prober.run(),
-                    "source": self._source.run(self._report, self._say_connected),
+                    "source": self._source.run(self._report, self._metrics),
                 }
                 if certificate is not None and server.cert_path and server.enable_cert_reload:
                     coroutines["certificate"] = certificate.run()
@@ -253,15 +254,18 @@ class App:
             for task in (draining, *ends):
                 task.cancel()
 
+    def _doubt_suspects(self, before: Snapshot, after: Snapshot, ids: Collection[str]) -> None:
+        for id_ in ids:
+            old, state = before.endpoints.get(id_), after.endpoints.get(id_)
+            if state is not None and state.is_suspect and not (old is not None and old.is_suspect):
+                self._source.doubt(id_)
+
     def _note_complete(self, _before: Snapshot, after: Snapshot, _ids: Collection[str]) -> None:
         if not self._is_complete.is_set() and after.is_complete:
             self._is_complete.set()
 
     def _report(self, change: Any) -> None:
         self._store.apply(change, now=self._clock())
-
-    def _say_connected(self, is_connected: bool) -> None:
-        self._metrics.say_source_connected(self._source.name, is_connected)
 
 
 @contextmanager
@@ -294,45 +298,47 @@ async def _never_return(coroutine: Coroutine[Any, Any, None], name: str) -> None
 
 def missing_for_start(settings: Settings) -> list[Problem]:
     """What a server must still be told before it can start."""
-    if not settings.source.endpoints_file:
-        return [Problem("--endpoints-file", "is required: it says where the pool's endpoints are")]
-    return []
+    source = settings.source
+    if source.endpoints_file or source.pool_name or source.endpoint_selector or source.dns_name:
+        return []
+    what = "is required, or --endpoint-selector, --dns-name or --endpoints-file: where the pool's endpoints are"
+    return [Problem("--pool-name", what)]
 
 
 class Inputs(NamedTuple):
-    """What is in the files that the settings name, and everything wrong with them."""
+    """What the settings name, and everything wrong with it."""
 
-    source: EndpointsFile | None
-    """None where no endpoints file is named, or it is wrong."""
+    source: Source | None
+    """None where none is named, or it is wrong."""
     certificate: Certificate | None
     """None for plaintext, or where it is wrong."""
     problems: list[Problem]
 
 
-def read_inputs(settings: Settings) -> Inputs:
-    """Reads the files that the settings name."""
+def read_inputs(settings: Settings, *, environ: Mapping[str, str], clock: Callable[[], float], rng: Random) -> Inputs:
+    """Reads what the settings name. `environ` is the process's environment."""
     problems = find_problems(settings.probes)
     source, certificate = None, None
     try:
         certificate = load_certificate(settings.server)
     except ConfigError as exc:
         problems.extend(exc.problems)
-    if file := settings.source.endpoints_file:
-        try:
-            source = EndpointsFile(file)
-        except ConfigError as exc:
-            for problem in exc.problems:
-                where = file if problem.where == file else f"{file}: {problem.where}"
-                problems.append(Problem(where, problem.what))
+    try:
+        source = open_source(settings.source, environ=environ, clock=clock, rng=rng)
+    except ConfigError as exc:
+        file = settings.source.endpoints_file
+        for problem in exc.problems:
+            where = problem.where if not file or problem.where == file else f"{file}: {problem.where}"
+            problems.append(Problem(where, problem.what))
     return Inputs(source, certificate, problems)
 
 
-def build(settings: Settings, *, clock: Callable[[], float], rng: Random) -> App:
+def build(settings: Settings, *, environ: Mapping[str, str], clock: Callable[[], float], rng: Random) -> App:
     """A server for `settings`, with nothing started yet. `clock` gives monotonic seconds, the event loop's own.
 
     Errors: ConfigError with every problem that would keep it from serving as asked.
     """
-    source, certificate, problems = read_inputs(settings)
+    source, certificate, problems = read_inputs(settings, environ=environ, clock=clock, rng=rng)
     problems = [*missing_for_start(settings), *problems]
     if problems or source is None:
         raise ConfigError("settings", problems)

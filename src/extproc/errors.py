@@ -1,8 +1,12 @@
 """The exception tree of the package.
 
 ExtprocError
-├── ConfigError      settings or an endpoints file cannot be used; holds every problem found
-└── PortInUseError   a port to listen on is taken
+├── ConfigError             settings or an endpoints file cannot be used; holds every problem found
+├── PortInUseError          a port to listen on is taken
+└── ApiError                Kubernetes' API server did not give what it was asked for
+    ├── ApiConnectionError  it could not be reached, or the connection broke
+    ├── ApiStatusError      it refused, with a status
+    └── ApiAnswerError      its answer makes no sense
 
 A request that is refused is no exception: it is a value (`values.refusal.Reject`).
 """
@@ -54,3 +58,34 @@ class PortInUseError(ExtprocError):
 
     def __str__(self) -> str:
         return f"cannot listen on {self.address} for {self.purpose}: it is in use or not permitted (--{self.setting})"
+
+
+class ApiError(ExtprocError):
+    """Kubernetes' API server did not give what it was asked for."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return self.detail
+
+
+class ApiConnectionError(ApiError):
+    """The API server could not be reached, or the connection to it broke."""
+
+
+class ApiAnswerError(ApiError):
+    """The API server's answer makes no sense."""
+
+
+class ApiStatusError(ApiError):
+    """The API server refused. `retry_after_s` is when it asks to be asked again, None where it does not say."""
+
+    def __init__(self, status: int, detail: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return f"{self.status}: {self.detail}" if self.detail else f"status {self.status}"

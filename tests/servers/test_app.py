@@ -20,7 +20,7 @@ async def test_nothing_is_kept_of_an_endpoint_that_is_gone(tmp_path: Path) -> No
     """Neither what was routed to it nor when it was probed: endpoints come and go for as long as a server runs."""
     (tmp_path / "pool.yaml").write_text("pools: [{name: test}]")
     flags = {"endpoints-file": str(tmp_path / "pool.yaml"), "secure-serving": "false"}
-    app = build(load_settings(flag_values=flags), clock=time.monotonic, rng=Random(1))
+    app = build(load_settings(flag_values=flags), environ={}, clock=time.monotonic, rng=Random(1))
     app._report(PoolListed.of((A, B)))
     for endpoint in (A, B):
         app._report(ModelsListed(endpoint.id, 1.0, (ModelCard("m"),)))
@@ -33,7 +33,7 @@ async def test_nothing_is_kept_of_an_endpoint_that_is_gone(tmp_path: Path) -> No
 def test_everything_that_keeps_it_from_starting_is_told_at_once() -> None:
     settings = load_settings(text="{probes: {bearerTokenFile: /nowhere}, server: {certPath: /no}}", flag_values={})
     with pytest.raises(ConfigError) as error:
-        build(settings, clock=time.monotonic, rng=Random(1))
+        build(settings, environ={}, clock=time.monotonic, rng=Random(1))
     assert [problem.where for problem in error.value.problems] == [
         "--endpoints-file",
         "probes.bearerTokenFile",

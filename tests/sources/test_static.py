@@ -88,16 +88,23 @@ class Reports:
     def __init__(self) -> None:
         self.names: asyncio.Queue[list[str]] = asyncio.Queue()
         self.connected: asyncio.Queue[bool] = asyncio.Queue()
+        self._was_connected = False
 
     def report(self, change: PoolListed) -> None:
-        self.names.put_nowait([endpoint.name for endpoint in change.endpoints])
+        self.names.put_nowait([listing.endpoint.name for listing in change.listings])
+
+    def say_source(self, source: str, *, is_connected: bool) -> None:
+        assert source == "file"
+        if not (is_connected and self._was_connected):  # each good reading says so
+            self.connected.put_nowait(is_connected)
+        self._was_connected = is_connected
 
 
 @asynccontextmanager
 async def running(path: Path) -> AsyncIterator[Reports]:
     reports = Reports()
     source = EndpointsFile(str(path))
-    task = asyncio.create_task(source.run(reports.report, reports.connected.put_nowait))
+    task = asyncio.create_task(source.run(reports.report, reports))
     async with asyncio.timeout(10):
         assert await reports.names.get() == ["phi-0", "gemma-0"]
         assert await reports.connected.get()

@@ -1,5 +1,9 @@
 """`extproc check`: the server's own loader, run and left."""
 
+import os
+import time
+from random import Random
+
 import click
 import yaml
 
@@ -10,8 +14,9 @@ from extproc.errors import ConfigError
 
 def _check(file: str | None, **options: str | None) -> None:
     try:
-        settings, ignored = read_settings(options, config_file=file)
-        inputs = read_inputs(settings)
+        given = read_settings(options, config_file=file)
+        settings = given.settings
+        inputs = read_inputs(settings, environ=os.environ, clock=time.monotonic, rng=Random())  # noqa: S311 - not used
         if inputs.problems:
             raise ConfigError("settings", inputs.problems)
     except ConfigError as exc:
@@ -19,11 +24,15 @@ def _check(file: str | None, **options: str | None) -> None:
         raise SystemExit(2) from exc
     click.echo(yaml.safe_dump(settings.model_dump(mode="json", by_alias=True), sort_keys=False), nl=False)
     if source := inputs.source:
-        click.echo(f"# pool {source.pool}: {len(source.endpoints)} endpoints in {settings.source.endpoints_file}")
+        click.echo(f"# pool {source.pool}: {source.origin}")
     for problem in missing_for_start(settings):
         click.echo(f"# to start, serve still needs {problem}")
-    for name in ignored:
-        click.echo(f"# --{name} has no effect in this version")
+    for line in given.remarks():
+        click.echo(f"# {line}")
+    if given.notes:
+        click.echo("# parts of the EndpointPickerConfig without effect here:")
+    for note in given.notes:
+        click.echo(f"#   {note}")
 
 
 check = SettingsCommand(

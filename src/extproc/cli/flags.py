@@ -1,34 +1,35 @@
 """The flags of `serve` and `check`, in Go's syntax: users bring them along from the pickers they run today.
 
 One dash or two, `--flag=value` or `--flag value`, `-v=4`, camelCase or kebab-case. As in Go, a flag that may stand
-alone takes its value after `=` only: `--flag=false`.
+alone takes its value after `=` only (`--flag=false`), and of a flag that stands twice the last counts. Flags that are
+foreign here are in `inherited`.
 """
 
 import difflib
 import re
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import click
 
+from extproc.cli.inherited import TRANSLATED, WITHOUT_EFFECT, translate
 from extproc.errors import ConfigError, Problem
-from extproc.settings.load import flags, load_settings
+from extproc.settings.llmd import Note
+from extproc.settings.load import flags, load
 from extproc.settings.schema import Settings
 
 CONFIG_FLAGS = {
     "config-file": "YAML file of settings; every key is optional.",
     "config-text": "The same as text.",
 }
-WITHOUT_EFFECT = ("refresh-metrics-interval", "metrics-staleness-threshold")
-"""Flags of today's pickers that mean nothing here yet: said once."""
-NOT_YET = ("pool-name", "pool-namespace", "pool-group")
-"""Flags that a server must not start without understanding."""
 
 
-def normalise(arguments: Sequence[str], known: dict[str, bool]) -> list[str]:
+def normalise(arguments: Sequence[str], known: Mapping[str, bool], *, idle: Collection[str] = ()) -> list[str]:
     """`arguments` with each flag as one `--kebab-case=value`, as click reads them without guessing.
 
-    `known` maps each flag's name to whether it may stand without a value, which then is `true`.
+    `known` maps each flag's name to whether it may stand without a value, which then is `true`. Some charts write
+    `--flag` and `false` as two words, which Go takes for true: that is refused, as what is meant is not what happens,
+    except for the flags in `idle`, whose value does not matter.
     Errors: click.UsageError (exit code 2) for an unknown flag, with a suggestion, and for a missing value.
     """
     result: list[str] = []
@@ -50,8 +51,10 @@ def normalise(arguments: Sequence[str], known: dict[str, bool]) -> list[str]:
             raise click.UsageError(f"unknown flag --{written}" + (f", did you mean --{near[0]}?" if near else ""))
         if not equals:
             if known[name] and rest and rest[0].lower() in ("true", "false"):
-                raise click.UsageError(f"write --{name}={rest[0]}: this flag takes its value after = only")
-            if known[name]:
+                value = rest.pop(0)
+                if value.lower() == "false" and name not in idle:
+                    raise click.UsageError(f"write --{name}={value}: this flag takes its value after = only")
+            elif known[name]:
                 value = "true"
             elif rest:
                 value = rest.pop(0)
@@ -62,7 +65,7 @@ def normalise(arguments: Sequence[str], known: dict[str, bool]) -> list[str]:
 
 
 def _kebab(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
 
 
 class SettingsCommand(click.Command):
@@ -73,7 +76,7 @@ class SettingsCommand(click.Command):
     ):
         settings_flags = flags()
         self._known = {flag.name: flag.is_bool for flag in settings_flags.values()}
-        self._known |= dict.fromkeys([*CONFIG_FLAGS, *NOT_YET, *WITHOUT_EFFECT], False)
+        self._known |= dict.fromkeys(CONFIG_FLAGS, False) | dict(TRANSLATED) | dict(WITHOUT_EFFECT)
         options = [click.Option([f"--{name}"], help=text) for name, text in CONFIG_FLAGS.items()]
         options += [
             click.Option(
@@ -83,15 +86,34 @@ class SettingsCommand(click.Command):
             )
             for flag in settings_flags.values()
         ]
-        options += [click.Option([f"--{name}"], hidden=True) for name in [*NOT_YET, *WITHOUT_EFFECT]]
+        options += [click.Option([f"--{name}"], hidden=True) for name in [*TRANSLATED, *WITHOUT_EFFECT]]
         super().__init__(name, callback=callback, help=help_text, params=[*params, *options])
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, normalise(args, self._known))
+        return super().parse_args(ctx, normalise(args, self._known, idle=WITHOUT_EFFECT))
 
 
-def read_settings(options: dict[str, str | None], *, config_file: str | None = None) -> tuple[Settings, list[str]]:
-    """The settings that a command's options say, and the names of the given flags that have no effect.
+class Given(NamedTuple):
+    """What a command line says."""
+
+    settings: Settings
+    without_effect: tuple[str, ...]
+    """Names of the given flags that have no effect here."""
+    notes: tuple[Note, ...]
+    """Parts of an EndpointPickerConfig that have no effect here."""
+
+    def remarks(self) -> list[str]:
+        """One line for each kind of flag that has no effect."""
+        lines = []
+        if self.without_effect:
+            lines.append(f"flags without effect here: {', '.join(f'--{name}' for name in self.without_effect)}")
+        if "refresh-metrics-interval" in self.without_effect:
+            lines.append("no metrics of endpoints are read in this version: no refresh interval is in use")
+        return lines
+
+
+def read_settings(options: Mapping[str, str | None], *, config_file: str | None = None) -> Given:
+    """The settings that a command's options say, and what of them has no effect.
 
     Errors: ConfigError with every problem, be it in a flag or in the file.
     """
@@ -100,18 +122,11 @@ def read_settings(options: dict[str, str | None], *, config_file: str | None = N
     text = given.pop("config-text", "") or None
     if file and config_file:
         raise ConfigError("flags", [Problem("--config-file", f"give one file, not {config_file} as well")])
-    file = file or config_file
-    ignored = [name for name in given if name in WITHOUT_EFFECT]
-    problems = [
-        Problem(f"--{name}", "Kubernetes pools are not part of this version: use --endpoints-file")
-        for name in given
-        if name in NOT_YET
-    ]
-    values = {name: value for name, value in given.items() if name not in WITHOUT_EFFECT and name not in NOT_YET}
+    values, implied, without_effect, problems = translate(given)
     try:
-        settings = load_settings(file=file, text=text, flag_values=values)
+        settings, notes = load(file=file or config_file, text=text, flag_values=values, implied=implied)
     except ConfigError as exc:
         raise ConfigError(exc.origin, [*problems, *exc.problems]) from exc
     if problems:
         raise ConfigError("flags", problems)
-    return settings, ignored
+    return Given(settings, without_effect, notes)

@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import os
 import time
 from contextlib import suppress
 from random import Random
@@ -9,7 +10,7 @@ from random import Random
 import click
 
 from extproc.app import build
-from extproc.cli.flags import SettingsCommand, read_settings
+from extproc.cli.flags import Given, SettingsCommand, read_settings
 from extproc.errors import ConfigError, PortInUseError
 from extproc.settings.schema import Settings
 from extproc.telemetry.logs import Log, configure_logs
@@ -22,15 +23,28 @@ _log = Log("cli.serve")
 
 def _serve(**options: str | None) -> None:
     try:
-        settings, ignored = read_settings(options)
-        configure_logs(settings.telemetry.verbosity)
+        given = read_settings(options)
+        configure_logs(given.settings.telemetry.verbosity)
         _return_large_blocks()
-        for name in ignored:
-            _log.warning("flag has no effect in this version", flag=f"--{name}")
-        asyncio.run(_run(settings))
+        log_what_has_no_effect(given)
+        asyncio.run(_run(given.settings))
     except (ConfigError, PortInUseError) as exc:
         click.echo(exc, err=True)
         raise SystemExit(2) from exc
+
+
+def log_what_has_no_effect(given: Given) -> None:
+    """One line for the flags, and one for the parts of an EndpointPickerConfig, with what decides instead."""
+    for line in given.remarks():
+        _log.warning(line)
+    if given.notes:
+        scheduling = given.settings.scheduling
+        _log.warning(
+            "parts of the EndpointPickerConfig without effect here",
+            parts="; ".join(map(str, given.notes)),
+            scorers=",".join(f"{scorer.name}={scorer.weight:g}" for scorer in scheduling.scorers),
+            picker=scheduling.picker,
+        )
 
 
 def _return_large_blocks() -> None:
@@ -44,7 +58,7 @@ def _return_large_blocks() -> None:
 
 
 async def _run(settings: Settings) -> None:
-    await build(settings, clock=time.monotonic, rng=Random()).run()  # noqa: S311 - ties and jitter
+    await build(settings, environ=os.environ, clock=time.monotonic, rng=Random()).run()  # noqa: S311 - ties and jitter
 
 
 serve = SettingsCommand(

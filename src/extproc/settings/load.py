@@ -1,12 +1,14 @@
 """Reading settings from a YAML file or text and from flags, with every problem at once."""
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from extproc.errors import ConfigError, Problem
+from extproc.settings.llmd import Note, is_picker_config, map_picker_config
 from extproc.settings.problems import describe, parse_mapping, problems_of, read_text
 from extproc.settings.schema import Settings
 
@@ -44,16 +46,42 @@ def _find_flags(group: type[BaseModel], path: tuple[str, ...]) -> Iterator[Flag]
             yield Flag(str(flag), (*path, key), field)
 
 
+class Loaded(NamedTuple):
+    """Settings, and what of the document they came from has no effect."""
+
+    settings: Settings
+    notes: tuple[Note, ...]
+    """Empty for a document of our own: there, what has no effect is an error."""
+
+
 def load_settings(*, file: str | None = None, text: str | None = None, flag_values: Mapping[str, str]) -> Settings:
+    """The settings alone of `load`."""
+    return load(file=file, text=text, flag_values=flag_values).settings
+
+
+def load(
+    *,
+    file: str | None = None,
+    text: str | None = None,
+    flag_values: Mapping[str, str],
+    implied: Mapping[tuple[str, ...], object] = MappingProxyType({}),
+) -> Loaded:
     """The settings of a YAML file or text, with `flag_values` (flag name → value as written) laid over them.
 
-    An absent, empty or partial document means defaults. Errors: ConfigError with every problem found, be it in the
-    document or in a flag; one for a file that cannot be read, or that is no YAML mapping.
+    An absent, empty or partial document means defaults; one of the kind EndpointPickerConfig means what it says of us.
+    `implied` (path of keys → value) holds where the document says nothing. Errors: ConfigError with every problem
+    found, be it in the document or in a flag; one for a file that cannot be read, or that is no YAML mapping.
     """
     if file is not None and text is not None:
         raise ConfigError("flags", [Problem("--config-text", "give a file or a text, not both")])
     origin = file or ("--config-text" if text is not None else "flags")
     document = parse_mapping(text or "" if file is None else read_text(file), origin)
+    notes: tuple[Note, ...] = ()
+    if is_picker_config(document):
+        document, notes = map_picker_config(document)
+    for path, setting in implied.items():
+        if not _holds(document, path):
+            _lay(document, path, setting)
     problems: list[Problem] = []
     for flag, value in ((flags()[name], value) for name, value in flag_values.items()):
         try:
@@ -66,7 +94,15 @@ def load_settings(*, file: str | None = None, text: str | None = None, flag_valu
         problems.extend(problems_of(exc, Settings))
     if problems:
         raise ConfigError(origin, problems)
-    return settings
+    return Loaded(settings, notes)
+
+
+def _holds(document: Any, path: tuple[str, ...]) -> bool:
+    for key in path:
+        if not isinstance(document, dict) or key not in document:
+            return False
+        document = document[key]
+    return True
 
 
 def _lay(document: dict[str, Any], path: tuple[str, ...], value: object) -> None:

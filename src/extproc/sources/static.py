@@ -20,6 +20,7 @@ from extproc.errors import ConfigError, Problem
 from extproc.registry.changes import PoolListed
 from extproc.settings.problems import parse_mapping, problems_of, read_text
 from extproc.settings.schema import Group
+from extproc.sources.meters import SourceMeters
 from extproc.telemetry.logs import Log
 from extproc.values.endpoint import Endpoint, canonical_address
 from extproc.values.pool import Pool
@@ -90,18 +91,26 @@ class EndpointsFile:
         self._problem: ConfigError | None = None
         self.pool, self.endpoints = parse_endpoints(self._text, path)
 
+    @property
+    def origin(self) -> str:
+        """Where the pool comes from, for a person."""
+        return f"{len(self.endpoints)} endpoints in {self._path}"
+
     def __repr__(self) -> str:
         return f"<EndpointsFile {self._path} {self.pool}>"
 
-    async def run(self, report: Callable[[PoolListed], object], say_connected: Callable[[bool], object]) -> None:
+    def doubt(self, endpoint_id: str) -> None:
+        """The file has nothing more to say of one endpoint."""
+
+    async def run(self, report: Callable[[PoolListed], object], meters: SourceMeters) -> None:
         """Reports the endpoints, then follows the file for ever.
 
-        A bad edit keeps the last good content and says so, once in the log and by `say_connected(False)` until the
-        file is good again.
+        A bad edit keeps the last good content and says so, once in the log, and in `meters` until the file is good
+        again.
         """
         complaint = ""
         report(PoolListed.of(self.endpoints))
-        say_connected(True)
+        meters.say_source(self.name, is_connected=True)
         while True:
             await asyncio.sleep(POLL_INTERVAL_S)
             try:
@@ -111,12 +120,12 @@ class EndpointsFile:
                     complaint = str(exc)
                     for problem in exc.problems:
                         _log.warning("endpoints file is bad, the last good content is kept", problem=problem)
-                    say_connected(False)
+                    meters.say_source(self.name, is_connected=False)
                 continue
             if complaint:
                 complaint = ""
                 _log.info("endpoints file is good again", file=self._path)
-                say_connected(True)
+            meters.say_source(self.name, is_connected=True)
             if has_changed:
                 report(PoolListed.of(self.endpoints))
 

@@ -66,12 +66,9 @@ class Metrics(Collector):
         self._probe_failures = Counter(
             "extproc_probe_failures", "Probes that failed.", ["kind", "reason"], registry=self.registry
         )
-        self._source_connected = Gauge(
-            "extproc_source_connected",
-            "1 while the last reading of the source was good, else 0: what was known before is kept.",
-            ["source"],
-            registry=self.registry,
-        )
+        self._sources: dict[str, tuple[bool, float]] = {}
+        """Whether the last reading was good, and when one last was."""
+        self._clock = clock
         build_info = Gauge("extproc_build_info", "Always 1.", ["version"], registry=self.registry)
         build_info.labels(version).set(1)
         self.registry.register(self)
@@ -118,9 +115,10 @@ class Metrics(Collector):
         """Records a failed probe."""
         self._probe_failures.labels(kind, reason).inc()
 
-    def say_source_connected(self, source: str, is_connected: bool) -> None:
-        """Records whether the last reading of the source was good."""
-        self._source_connected.labels(source).set(is_connected)
+    def say_source(self, source: str, *, is_connected: bool) -> None:
+        """Records that the source was read just now as it should, or (False) that it could not be."""
+        now = self._clock()
+        self._sources[source] = (is_connected, now if is_connected else self._sources.get(source, (False, now))[1])
 
     def _model_label(self, model: str | None) -> str:
         if model is None:
@@ -152,6 +150,19 @@ class Metrics(Collector):
         yield self._decisions.metric(
             "extproc_decision_seconds", "From the whole request to the decision, waiting for news included."
         )
+        connected = GaugeMetricFamily(
+            "extproc_source_connected",
+            "1 while the last reading of the source was good, else 0: what was known before is kept.",
+            labels=["source"],
+        )
+        ages = GaugeMetricFamily(
+            "extproc_source_age_seconds", "Since the source was last read as it should.", labels=["source"]
+        )
+        for source, (is_connected, read_at_s) in self._sources.items():
+            connected.add_metric([source], float(is_connected))
+            ages.add_metric([source], self._clock() - read_at_s)
+        yield connected
+        yield ages
         # What only streams that stay open can tell: without one these would stand at a zero that means nothing.
         if self._responses:
             responses = CounterMetricFamily(

@@ -52,13 +52,13 @@ def test_prints_what_is_in_effect(tmp_path: Path, arguments: list[str]) -> None:
 def test_tells_every_problem_at_once(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("{server: {grpcPort: x, metricPort: 1}, nonsense: 1}")
-    result = check(path, "--v=x", "--pool-name=p")
+    result = check(path, "--v=x", "--pool-group=p")
     assert (result.exit_code, result.stdout) == (2, "")
     heading, *problems = result.stderr.splitlines()
     assert heading == f"{path}: 5 problems"
     assert [problem.split(":")[0] for problem in problems] == [
-        "  --pool-name",
         "  --v",
+        "  --pool-group",
         "  server.grpcPort",
         "  server.metricPort",
         "  nonsense",
@@ -100,10 +100,19 @@ def test_an_unknown_flag_is_a_usage_error() -> None:
     assert "did you mean --grpc-port?" in result.stderr
 
 
-def test_flags_without_effect_are_told() -> None:
-    result = check("--refresh-metrics-interval=50ms")
+def test_what_has_no_effect_is_told_in_comments(tmp_path: Path) -> None:
+    path = tmp_path / "pd-config.yaml"
+    path.write_text("{apiVersion: llm-d.ai/v1alpha1, kind: EndpointPickerConfig, plugins: [{type: queue-scorer}]}")
+    result = check(path, "--refresh-metrics-interval=50000000", "--tracing", "false")
     assert result.exit_code == 0
-    assert "# --refresh-metrics-interval has no effect in this version\n" in result.stdout
+    assert yaml.safe_load(result.stdout) == Settings().model_dump(mode="json", by_alias=True)
+    comments = [line for line in result.stdout.splitlines() if line.startswith("#")]
+    assert comments[-4:] == [
+        "# flags without effect here: --refresh-metrics-interval, --tracing",
+        "# no metrics of endpoints are read in this version: no refresh interval is in use",
+        "# parts of the EndpointPickerConfig without effect here:",
+        "#   plugins[0]: there is no scorer like queue-scorer here",
+    ]
 
 
 def test_the_certificate_is_checked_too(tmp_path: Path) -> None:

@@ -4,11 +4,12 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from extproc.cli.flags import NOT_YET, WITHOUT_EFFECT, SettingsCommand, normalise, read_settings
+from extproc.cli.flags import Given, SettingsCommand, normalise, read_settings
 from extproc.errors import ConfigError
 from extproc.settings.schema import Settings
 
 KNOWN = {"grpc-port": False, "secure-serving": True, "config-file": False, "v": False, "drain-timeout": False}
+IDLE = {"tracing": True, "pool-api-version": False}
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,11 @@ KNOWN = {"grpc-port": False, "secure-serving": True, "config-file": False, "v": 
         pytest.param(["--secure-serving=false"], ["--secure-serving=false"], id="a bool that is false"),
         pytest.param(["-secureServing=0", "-v=1"], ["--secure-serving=0", "--v=1"], id="then another"),
         pytest.param(["--secure-serving", "x"], ["--secure-serving=true", "x"], id="a bool takes no next word"),
+        pytest.param(
+            ["--secure-serving", "true", "-v=1"], ["--secure-serving=true", "--v=1"], id="but what it is anyway"
+        ),
+        pytest.param(["--tracing", "false", "-v=1"], ["--tracing=false", "--v=1"], id="one that does nothing takes it"),
+        pytest.param(["--poolAPIVersion", "v1"], ["--pool-api-version=v1"], id="camelCase with letters in a row"),
         pytest.param(["--config-file=a=b"], ["--config-file=a=b"], id="an equals sign in the value"),
         pytest.param(["--config-file="], ["--config-file="], id="an empty value"),
         pytest.param(["--config-file", ""], ["--config-file="], id="an empty word as value"),
@@ -39,7 +45,7 @@ KNOWN = {"grpc-port": False, "secure-serving": True, "config-file": False, "v": 
     ],
 )
 def test_gos_syntax(arguments: list[str], normal: list[str]) -> None:
-    assert normalise(arguments, KNOWN) == normal
+    assert normalise(arguments, KNOWN | IDLE, idle=IDLE) == normal
 
 
 @pytest.mark.parametrize(
@@ -50,6 +56,11 @@ def test_gos_syntax(arguments: list[str], normal: list[str]) -> None:
         pytest.param(["--zzz"], "unknown flag --zzz", id="like no other"),
         pytest.param(["-v4"], "unknown flag --v4, did you mean --v?", id="no bundling of letters"),
         pytest.param(["--grpc-port"], "flag --grpc-port needs a value", id="no value"),
+        pytest.param(
+            ["--secure-serving", "false"],
+            "write --secure-serving=false: this flag takes its value after = only",
+            id="what Go would take for true",
+        ),
         pytest.param(["-v=1", "-grpcPort"], "flag --grpc-port needs a value", id="no value after others"),
     ],
 )
@@ -60,9 +71,9 @@ def test_what_is_refused(arguments: list[str], complaint: str) -> None:
     assert caught.value.exit_code == 2
 
 
-def read(*arguments: str) -> tuple[Settings, list[str]]:
-    """The settings that a command line says, and the flags without effect."""
-    taken: list[tuple[Settings, list[str]]] = []
+def read(*arguments: str) -> Given:
+    """What a command line says."""
+    taken: list[Given] = []
 
     def take(**options: str | None) -> None:
         taken.append(read_settings(options))
@@ -73,52 +84,40 @@ def read(*arguments: str) -> tuple[Settings, list[str]]:
 
 
 def test_a_command_line_as_users_have_it() -> None:
-    settings, ignored = read(
+    settings, without_effect, _ = read(
         "-grpcPort", "9005", "--secure-serving=false", "-v=4", "--refresh-metrics-interval=50ms", "--drain-timeout=2s"
     )
     assert (settings.server.grpc_port, settings.server.secure_serving, settings.telemetry.verbosity) == (9005, False, 4)
     assert settings.server.drain_timeout_s == 2.0
-    assert ignored == ["refresh-metrics-interval"]
+    assert without_effect == ("refresh-metrics-interval",)
 
 
 @pytest.mark.parametrize(
     ("value", "seconds"), [("50ms", 0.05), ("2s", 2.0), ("1m30s", 90.0), ("50000000", 0.05), ("0", 0.0)]
 )
 def test_durations_are_gos_or_nanoseconds(value: str, seconds: float) -> None:
-    assert read("--drain-timeout", value)[0].server.drain_timeout_s == seconds
+    assert read("--drain-timeout", value).settings.server.drain_timeout_s == seconds
 
 
 def test_the_certificate_flags_of_todays_pickers() -> None:
-    server = read("--cert-path", "/certs", "-enableCertReload=false")[0].server
+    server = read("--cert-path", "/certs", "-enableCertReload=false").settings.server
     assert (server.secure_serving, server.cert_path, server.enable_cert_reload) == (True, "/certs", False)
-    assert read("--enable-cert-reload", "--cert-path=")[0].server.enable_cert_reload
-
-
-@pytest.mark.parametrize("name", WITHOUT_EFFECT)
-def test_flags_without_effect_are_taken_and_told(name: str) -> None:
-    settings, ignored = read(f"--{name}", "5s")
-    assert (settings, ignored) == (Settings(), [name])
-
-
-@pytest.mark.parametrize("name", NOT_YET)
-def test_pool_flags_are_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match=rf"--{name}: Kubernetes pools are not part"):
-        read(f"--{name}=x")
+    assert read("--enable-cert-reload", "--cert-path=").settings.server.enable_cert_reload
 
 
 def test_problems_of_all_kinds_are_told_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
-        read("--pool-name=x", "--v=x", "--config-text={server: {grpcPort: x}}")
-    assert [problem.where for problem in caught.value.problems] == ["--pool-name", "--v", "server.grpcPort"]
+        read("--pool-group=x", "--v=x", "--config-text={server: {grpcPort: x}}")
+    assert [problem.where for problem in caught.value.problems] == ["--pool-group", "--v", "server.grpcPort"]
 
 
 def test_the_last_of_two_stands() -> None:
-    assert read("-v=1", "--v=3")[0].telemetry.verbosity == 3
+    assert read("-v=1", "--v=3").settings.telemetry.verbosity == 3
 
 
 @pytest.mark.parametrize("arguments", [["--config-file="], ["--config-text="], ["--config-file=", "--config-text="]])
 def test_an_empty_config_flag_is_none_as_in_go(arguments: list[str]) -> None:
-    assert read(*arguments)[0] == Settings()
+    assert read(*arguments).settings == Settings()
 
 
 def test_help_names_every_flag_with_its_setting() -> None:
@@ -130,4 +129,5 @@ def test_help_names_every_flag_with_its_setting() -> None:
     assert "[server.grpcPort]" in text
     assert "--secure-serving BOOL" in text
     assert "--drain-timeout DURATION" in text
-    assert "pool-name" not in text
+    assert "tracing" not in text
+    assert "pool-api-version" not in text

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc.errors import ConfigError
-from extproc.settings.load import flags, load_settings
+from extproc.settings.load import flags, load, load_settings
 from extproc.settings.schema import Settings
 
 
@@ -55,6 +55,21 @@ def test_defaults_written_out_are_read_back() -> None:
 )
 def test_flags_lie_over_the_document(text: str | None, flag: str, value: str, port: int) -> None:
     assert load_settings(text=text, flag_values={flag: value}).server.grpc_port == port
+
+
+@pytest.mark.parametrize(
+    ("text", "flag_values", "port"),
+    [
+        pytest.param(None, {}, 1, id="nothing else is said"),
+        pytest.param("server:", {}, 1, id="an empty group says nothing"),
+        pytest.param("server: {metricsPort: 5}", {}, 1, id="beside another"),
+        pytest.param("server: {grpcPort: 2}", {}, 2, id="the document says it"),
+        pytest.param(None, {"grpc-port": "3"}, 3, id="a flag says it"),
+    ],
+)
+def test_what_is_implied_holds_where_nothing_is_said(text: str | None, flag_values: dict[str, str], port: int) -> None:
+    loaded = load(text=text, flag_values=flag_values, implied={("server", "grpcPort"): 1})
+    assert loaded.settings.server.grpc_port == port
 
 
 @pytest.mark.parametrize(
@@ -193,10 +208,15 @@ def test_a_file_or_a_text() -> None:
 @pytest.mark.parametrize("name", [*flags()])
 def test_every_flag_leads_to_a_setting(name: str) -> None:
     flag = flags()[name]
-    values = {"listen-address": "127.0.0.1"}
+    values = {
+        "listen-address": "127.0.0.1",
+        "pool-group": "inference.networking.k8s.io",
+        "dns-name": "engines.llm.svc:8000",
+    }
+    both = {"endpoint-selector": "app=llm", "endpoint-target-ports": "8000,8001"}
     value = values.get(name, "true" if flag.is_bool else "1s" if flag.is_duration else "1")
     assert name == flag.name == name.lower()
-    load_settings(flag_values={name: value})
+    assert load_settings(flag_values=both if name in both else {name: value}) is not None
 
 
 def test_the_flags_that_today_s_pickers_have() -> None:

@@ -23,7 +23,9 @@ from extproc.settings.problems import parse_mapping, read_text
             "scheduling.scorers[1].wieght: unknown key, did you mean weight?",
             id="in a list",
         ),
-        pytest.param("source: {xyz: 1}", "source.xyz: unknown key (known: endpointsFile)", id="a key like no other"),
+        pytest.param(
+            "source: {xyz: 1}", "source.xyz: unknown key (known: endpointsFile, poolName", id="a key like no other"
+        ),
         pytest.param(
             "probes: {scheme: htps}", "probes.scheme: 'htps' is none of http, https, did you mean https?", id="a choice"
         ),

@@ -100,9 +100,9 @@ def test_messages_probes_source_and_build() -> None:
         metrics.count_message("request_headers", direction)
     metrics.observe_probe("models", 0.5)
     metrics.count_probe_failure("models", "timeout")
-    metrics.say_source_connected("file", True)
-    metrics.say_source_connected("dns", True)
-    metrics.say_source_connected("dns", False)
+    metrics.say_source("file", is_connected=True)
+    metrics.say_source("dns", is_connected=True)
+    metrics.say_source("dns", is_connected=False)
     assert scrape(metrics, "extproc_stream_messages_total", "kind", "direction") == {
         "request_headers in": 2.0,
         "request_headers out": 1.0,
@@ -111,6 +111,17 @@ def test_messages_probes_source_and_build() -> None:
     assert scrape(metrics, "extproc_probe_failures_total", "kind", "reason") == {"models timeout": 1.0}
     assert scrape(metrics, "extproc_source_connected", "source") == {"file": 1.0, "dns": 0.0}
     assert scrape(metrics, "extproc_build_info", "version") == {"1.2.3": 1.0}
+
+
+def test_how_old_the_news_of_a_source_is() -> None:
+    now = 1.0
+    metrics = Metrics(knowledge=Store(POOL), in_flight=InFlight(), clock=lambda: now, version="1.2.3")
+    metrics.say_source("dns", is_connected=False)
+    metrics.say_source("pods", is_connected=True)
+    now = 3.0
+    metrics.say_source("pods", is_connected=False)
+    now = 4.0
+    assert scrape(metrics, "extproc_source_age_seconds", "source") == {"dns": 3.0, "pods": 3.0}
 
 
 def test_nothing_is_said_of_responses_while_none_was_seen() -> None:

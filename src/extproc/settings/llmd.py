@@ -1,0 +1,228 @@
+"""Reading an EndpointPickerConfig, the configuration of llm-d's picker and the Inference Extension's, as ours.
+
+What has a counterpart here becomes a setting; the rest is noted with its place, and nothing in it keeps a server from
+starting. Source: the types of apix/config/v1alpha1 and the sample configs, of the Inference Extension from 0.5 to 1.4,
+llm-d-inference-scheduler and llm-d-router.
+"""
+
+import reprlib
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+KIND = "EndpointPickerConfig"
+GROUPS = ("inference.networking.x-k8s.io", "llm-d.ai")
+
+SCORERS: Mapping[str, str | None] = {
+    "active-request-scorer": None,
+    "context-length-aware-scorer": None,
+    "kv-cache-scorer": None,
+    "kv-cache-utilization-scorer": None,
+    "latency-scorer": None,
+    "load-aware-scorer": None,
+    "lora-affinity-scorer": None,
+    "no-hit-lru-scorer": None,
+    "precise-prefix-cache-scorer": None,
+    "prefix-cache-scorer": None,
+    "queue-depth-scorer": None,
+    "queue-scorer": None,
+    "running-requests-size-scorer": None,
+    "session-affinity-scorer": None,
+    "token-load-scorer": None,
+}
+"""Their type of scorer → the name of ours that does the same, or None. Two of theirs on one of ours add up."""
+
+PICKERS: Mapping[str, str | None] = {
+    "max-score-picker": "max-score",
+    "random-picker": None,
+    "weighted-random-picker": None,
+}
+"""Their type of picker → the name of ours, or None."""
+
+DONE_ANYWAY = frozenset({"single-profile-handler", "openai-parser"})
+"""Types that say what happens here in any case, so that leaving them out changes nothing."""
+
+PROFILES_IN_USE = ("default", "decode")
+"""Of several profiles the first with one of these names is used, else the first: one request goes to one endpoint."""
+
+MOST_WEIGHT = 1e9
+"""Beyond any use, and few enough that no sum of them loses its end."""
+MOST_ENDPOINTS = 16
+"""The picked endpoint and the most fallbacks that `envoy.fallbackEndpoints` takes."""
+
+
+class Note(NamedTuple):
+    """Something in a document that was understood and has no effect."""
+
+    where: str
+    """Its place in the file, such as `schedulingProfiles[0].plugins[2]`."""
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+class Mapped(NamedTuple):
+    """An EndpointPickerConfig as a document of our schema, which may be empty."""
+
+    document: dict[str, Any]
+    notes: tuple[Note, ...]
+
+
+class _Plugin(NamedTuple):
+    where: str
+    type: str
+    parameters: Any
+
+
+class _Use(NamedTuple):
+    """A plugin's place in the profile that is used."""
+
+    where: str
+    plugin: _Plugin
+    weight: Any
+
+
+def is_picker_config(document: Mapping[Any, Any]) -> bool:
+    """True for a document that says it is an EndpointPickerConfig."""
+    return document.get("kind") == KIND
+
+
+def map_picker_config(
+    document: Mapping[Any, Any],
+    *,
+    scorers: Mapping[str, str | None] = SCORERS,
+    pickers: Mapping[str, str | None] = PICKERS,
+) -> Mapped:
+    """What of an EndpointPickerConfig means something here, as a document of our schema. Raises nothing.
+
+    Without a scorer (or picker) that we have, the schema's defaults stay.
+    """
+    notes = list(_note_sections(document))
+    plugins = _read_plugins(document.get("plugins"), notes)
+    uses = list(_read_uses(document.get("schedulingProfiles"), plugins, notes))
+    result: dict[str, Any] = {}
+    weights: dict[str, float] = {}
+    for use in uses:
+        kind = use.plugin.type
+        if name := scorers.get(kind):
+            weights[name] = weights.get(name, 0.0) + _read_weight(use, notes)
+            if use.plugin.parameters:
+                notes.append(Note(f"{use.plugin.where}.parameters", "have no effect here"))
+        elif name := pickers.get(kind):
+            result.setdefault("scheduling", {})["picker"] = name
+            if fallbacks := _read_endpoints(use.plugin, notes) - 1:
+                result["envoy"] = {"fallbackEndpoints": fallbacks}
+        elif kind not in DONE_ANYWAY:
+            what = "scorer" if kind in scorers else "picker" if kind in pickers else "plugin"
+            notes.append(Note(use.where, f"there is no {what} like {_show(kind)} here"))
+    if weights:
+        listed = [{"name": name, "weight": weight} for name, weight in weights.items()]
+        result.setdefault("scheduling", {})["scorers"] = listed
+    named = _names_in(document.get("schedulingProfiles"))
+    for name, plugin in plugins.items():
+        if plugin.type == "metrics-data-source" and (probes := _read_scheme(plugin)):
+            result["probes"] = probes
+        elif plugin.type not in DONE_ANYWAY and name not in named and all(use.plugin is not plugin for use in uses):
+            notes.append(Note(plugin.where, f"{_show(plugin.type)} has no effect here"))
+    return Mapped(result, tuple(notes))
+
+
+def _note_sections(document: Mapping[Any, Any]) -> Iterator[Note]:
+    version = document.get("apiVersion")
+    if not isinstance(version, str) or version.partition("/")[0] not in GROUPS:
+        yield Note("apiVersion", f"{_show(version)} is not known; read like {GROUPS[0]}/v1alpha1")
+    for key in document:
+        if key not in ("apiVersion", "kind", "metadata", "plugins", "schedulingProfiles"):
+            yield Note(_show(key), "has no effect here")
+
+
+def _read_plugins(listed: object, notes: list[Note]) -> dict[str, _Plugin]:
+    """The plugins by the names that profiles refer to."""
+    plugins: dict[str, _Plugin] = {}
+    if not isinstance(listed, list):
+        notes.append(Note("plugins", "is no list of plugins"))
+        return plugins
+    for index, entry in enumerate(listed):
+        where = f"plugins[{index}]"
+        kind = entry.get("type") if isinstance(entry, dict) else None
+        if not isinstance(kind, str):
+            notes.append(Note(where, f"has no type: {_show(entry)}"))
+            continue
+        name = entry.get("name") or kind
+        if not isinstance(name, str) or name in plugins:
+            notes.append(Note(where, f"is left out, as its name {_show(name)} is no text or taken"))
+            continue
+        plugins[name] = _Plugin(where, kind, entry.get("parameters"))
+    return plugins
+
+
+def _read_uses(profiles: object, plugins: Mapping[str, _Plugin], notes: list[Note]) -> Iterator[_Use]:
+    """The plugins of the profile that is used. Without any profile it is one of all plugins, as it is there."""
+    if not isinstance(profiles, list) or not profiles:
+        if profiles:
+            notes.append(Note("schedulingProfiles", "is no list of profiles; all plugins are taken for one"))
+        for plugin in plugins.values():
+            if plugin.type in SCORERS or plugin.type in PICKERS:
+                yield _Use(plugin.where, plugin, None)
+        return
+    names = [profile.get("name") if isinstance(profile, dict) else None for profile in profiles]
+    used = next((index for index, name in enumerate(names) if name in PROFILES_IN_USE), 0)
+    for index, name in enumerate(names):
+        if index != used:
+            only = f"only the profile {_show(names[used])} is used"
+            notes.append(Note(f"schedulingProfiles[{index}]", f"{_show(name)} has no effect here: {only}"))
+    where = f"schedulingProfiles[{used}]"
+    entries = profiles[used].get("plugins") if isinstance(profiles[used], dict) else None
+    if not isinstance(entries, list):
+        notes.append(Note(f"{where}.plugins", "is no list of plugins"))
+        return
+    for index, entry in enumerate(entries):
+        place = f"{where}.plugins[{index}]"
+        name = entry.get("pluginRef") if isinstance(entry, dict) else None
+        if isinstance(name, str) and name in plugins:
+            yield _Use(place, plugins[name], entry.get("weight"))
+        else:
+            notes.append(Note(place, f"refers to no plugin of the list: {_show(name)}"))
+
+
+def _names_in(profiles: object) -> set[str]:
+    """The names that any profile refers to, used or not."""
+    lists = [each.get("plugins") for each in profiles if isinstance(each, dict)] if isinstance(profiles, list) else []
+    entries = [entry for listed in lists if isinstance(listed, list) for entry in listed if isinstance(entry, dict)]
+    return {name for entry in entries if isinstance(name := entry.get("pluginRef"), str)}
+
+
+def _read_weight(use: _Use, notes: list[Note]) -> float:
+    if use.weight is None:
+        return 1.0
+    if isinstance(use.weight, int | float) and not isinstance(use.weight, bool) and 0 <= use.weight <= MOST_WEIGHT:
+        return float(use.weight)
+    notes.append(Note(f"{use.where}.weight", f"{_show(use.weight)} is no weight from 0 to {MOST_WEIGHT:g}; 1 is taken"))
+    return 1.0
+
+
+def _read_endpoints(plugin: _Plugin, notes: list[Note]) -> int:
+    """How many endpoints a picker is to return: the one that is picked, and fallbacks."""
+    if not plugin.parameters:
+        return 1
+    parameters = plugin.parameters if isinstance(plugin.parameters, dict) else {}
+    count = parameters.get("maxNumOfEndpoints")
+    if isinstance(count, int) and not isinstance(count, bool) and 1 <= count <= MOST_ENDPOINTS:
+        if len(parameters) > 1:
+            notes.append(Note(f"{plugin.where}.parameters", "have no effect here, but for maxNumOfEndpoints"))
+        return count
+    notes.append(Note(f"{plugin.where}.parameters", "have no effect here"))
+    return 1
+
+
+def _read_scheme(plugin: _Plugin) -> dict[str, Any]:
+    """How the engines are to be asked, if they speak TLS: it says so of /metrics, which is on the same port."""
+    parameters = plugin.parameters if isinstance(plugin.parameters, dict) else {}
+    if parameters.get("scheme") != "https":
+        return {}
+    return {"scheme": "https", "insecureSkipVerify": parameters.get("insecureSkipVerify") is not False}
+
+
+def _show(value: object) -> str:
+    """A name as it is, if it can stand in a line; anything else in short."""
+    return value if isinstance(value, str) and value.isprintable() and 0 < len(value) <= 80 else reprlib.repr(value)

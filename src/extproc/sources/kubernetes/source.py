@@ -1,0 +1,154 @@
+"""A pool in Kubernetes, followed for ever: its InferencePool, or a fixed selection, and the pods that it selects."""
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+from typing import NamedTuple
+from urllib.parse import quote
+
+from extproc.errors import ApiError, ApiStatusError
+from extproc.sources.kubernetes.access import Access
+from extproc.sources.kubernetes.client import ApiClient
+from extproc.sources.kubernetes.objects import Decoder, InferencePool, Pod
+from extproc.sources.kubernetes.pod_follower import PodFollower, Report
+from extproc.sources.kubernetes.pool_follower import PoolFollower
+from extproc.sources.kubernetes.pools import GROUPS, Group, Selection
+from extproc.sources.kubernetes.reflector import NOT_FOUND, Pace, Reflector
+from extproc.sources.meters import SourceMeters
+from extproc.telemetry.logs import Log
+from extproc.values.pool import Pool
+
+READINGS_AT_ONCE = 8
+
+_log = Log("sources.kubernetes")
+
+
+class Wanted(NamedTuple):
+    """What to follow."""
+
+    pool: Pool
+    selection: Selection | None = None
+    """Followed without an InferencePool where it is given."""
+    group: str | None = None
+    """The API group to look for the InferencePool in; None for each in turn."""
+
+
+class KubernetesPool:
+    """Reports the endpoints of a pool in Kubernetes. `run` it once."""
+
+    def __init__(
+        self,
+        wanted: Wanted,
+        access: Access,
+        *,
+        clock: Callable[[], float],
+        rng: Random,
+        pace: Pace = Pace(),  # noqa: B008 - immutable
+    ) -> None:
+        self.pool = wanted.pool
+        self.origin = f"Kubernetes, by {access.origin}"
+        self._wanted = wanted
+        self._access = access
+        self._clock = clock
+        self._rng = rng
+        self._pace = pace
+        self._doubted: asyncio.Queue[str] = asyncio.Queue()
+        self._in_doubt: set[str] = set()
+
+    def __repr__(self) -> str:
+        return f"<KubernetesPool {self.pool}>"
+
+    def doubt(self, endpoint_id: str) -> None:
+        """Asks for the endpoint's pod to be read again from the API server: it does not behave as if it were there."""
+        if endpoint_id not in self._in_doubt:
+            self._in_doubt.add(endpoint_id)
+            self._doubted.put_nowait(endpoint_id)
+
+    async def run(self, report: Report, meters: SourceMeters) -> None:
+        """Follows the pool for ever. What is known is never taken back because the API server is away."""
+        follower = PodFollower(report=report, meters=meters)
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(READINGS_AT_ONCE):
+                tasks.create_task(self._read_doubted(follower), name=f"reading of doubted pods {number}")
+            if self._wanted.selection is not None:
+                follower.select(self._wanted.selection)
+                await self._follow_pods(self._wanted.selection, follower)
+                return
+            pools = PoolFollower(self.pool, self._groups, meters=meters)
+            for group in self._groups:
+                tasks.create_task(self._follow_pool(group, pools), name=f"the pool in {group.name}")
+            selection: Selection | None = None
+            pods: asyncio.Task[None] | None = None
+            while True:
+                before, selection = selection, await pools.next_selection()
+                follower.select(selection)
+                if pods is not None and (selection is None or before is None or selection.selector != before.selector):
+                    pods.cancel()
+                    pods = None
+                if pods is None and selection is not None:
+                    pods = tasks.create_task(self._follow_pods(selection, follower), name="pods")
+
+    @property
+    def _groups(self) -> tuple[Group, ...]:
+        return tuple(group for group in GROUPS if self._wanted.group in (None, group.name))
+
+    async def _follow_pool(self, group: Group, pools: PoolFollower) -> None:
+        namespace = quote(self.pool.namespace, safe="")
+        client = ApiClient(self._access)
+        try:
+            await Reflector(
+                client=client,
+                path=f"/apis/{group.name}/{group.version}/namespaces/{namespace}/inferencepools",
+                selector={"fieldSelector": f"metadata.name={self.pool.name}"},
+                decoder=Decoder(InferencePool),
+                follower=pools.of(group),
+                pace=self._pace,
+                clock=self._clock,
+                rng=self._rng,
+            ).run()
+        finally:
+            await client.close()
+
+    async def _follow_pods(self, selection: Selection, follower: PodFollower) -> None:
+        client = ApiClient(self._access)
+        try:
+            await Reflector(
+                client=client,
+                path=self._pods_path,
+                selector={"labelSelector": selection.selector},
+                decoder=Decoder(Pod),
+                follower=follower,
+                pace=self._pace,
+                clock=self._clock,
+                rng=self._rng,
+            ).run()
+        finally:
+            await client.close()
+
+    @property
+    def _pods_path(self) -> str:
+        return f"/api/v1/namespaces/{quote(self.pool.namespace, safe='')}/pods"
+
+    async def _read_doubted(self, follower: PodFollower) -> None:
+        """Reads the pods of doubted endpoints, for ever."""
+        client, decoder = ApiClient(self._access), Decoder(Pod)
+        try:
+            while True:
+                endpoint_id = await self._doubted.get()
+                self._in_doubt.discard(endpoint_id)
+                if (pod := follower.find(endpoint_id)) is None:
+                    continue
+                try:
+                    content = await client.get(f"{self._pods_path}/{quote(pod.metadata.name, safe='')}", {})
+                    found = decoder.read(content)
+                except ApiStatusError as exc:
+                    if exc.status != NOT_FOUND:
+                        _log.warning("a suspect endpoint's pod could not be read", pod=pod.metadata.name, problem=exc)
+                        continue
+                    found = None
+                except ApiError as exc:
+                    _log.warning("a suspect endpoint's pod could not be read", pod=pod.metadata.name, problem=exc)
+                    continue
+                follower.correct(pod, found)
+        finally:
+            await client.close()

@@ -1,0 +1,49 @@
+"""cli/serve: what is logged before anything is served."""
+
+import pytest
+
+from extproc.cli.flags import Given
+from extproc.cli.serve import log_what_has_no_effect
+from extproc.settings.llmd import Note
+from extproc.settings.schema import Settings
+from extproc.telemetry.logs import configure_logs
+
+NOTES = (Note("plugins[0]", "there is no scorer like queue-scorer here"), Note("dataLayer", "has no effect here"))
+
+
+@pytest.mark.parametrize(
+    ("without_effect", "notes", "lines"),
+    [
+        pytest.param((), (), [], id="nothing"),
+        pytest.param(
+            ("tracing", "zap-encoder"), (), ["flags without effect here: --tracing, --zap-encoder"], id="flags"
+        ),
+        pytest.param(
+            ("refresh-metrics-interval",),
+            (),
+            [
+                "flags without effect here: --refresh-metrics-interval",
+                "no metrics of endpoints are read in this version: no refresh interval is in use",
+            ],
+            id="an interval",
+        ),
+        pytest.param(
+            (),
+            NOTES,
+            [
+                "parts of the EndpointPickerConfig without effect here "
+                'parts="plugins[0]: there is no scorer like queue-scorer here; dataLayer: has no effect here" '
+                'scorers="recent-routes=1" picker=max-score'
+            ],
+            id="parts of a document",
+        ),
+    ],
+)
+def test_what_has_no_effect_is_logged_once(
+    without_effect: tuple[str, ...], notes: tuple[Note, ...], lines: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logs(2)
+    log_what_has_no_effect(Given(Settings(), without_effect, notes))
+    logged = capsys.readouterr().err.splitlines()
+    assert [line.partition("extproc.cli.serve ")[2] for line in logged] == lines
+    assert all(" WARNING " in line for line in logged)
