@@ -63,18 +63,23 @@ async def test_everything_wrong_is_told_at_once_before_a_port_opens(tmp_path: Pa
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["--secure-serving=false"], "--endpoints-file: is required"),
+        (
+            ["--secure-serving=false"],
+            "--pool-name: is required, or --endpoint-selector, --dns-name or --endpoints-file",
+        ),
         (["--secure-serving=false", "--endpoints-file=/nowhere/x"], "/nowhere/x: cannot be read: No such file"),
         (["--secure-serving=false", "--config-file=/"], "/: 1 problem\n  cannot be read: Is a directory"),
-        (["-poolName", "x", "--pool-namespace=y"], "Kubernetes pools are not part of this version"),
+        (["-poolName", "x", "--kubeconfig=/nowhere"], "source.kubeconfig: /nowhere: there is no such file"),
+        (["--pool-name=x", "--dns-name=x.y:80"], "source: one source of endpoints to a server; poolName and dnsName"),
         (["--grpc-prt=1"], "did you mean --grpc-port?"),
         (["stray"], "unexpected extra argument"),
     ],
 )
 async def test_usage_errors_exit_with_2(arguments: list[str], text: str) -> None:
-    code, output = await run("serve", *arguments)
-    assert code == 2
-    assert text in output
+    for command in (["serve"], []) if arguments[0].startswith("-") else (["serve"],):
+        code, output = await run(*command, *arguments)
+        assert code == 2
+        assert text in output
     assert "Traceback" not in output
 
 

@@ -1,4 +1,4 @@
-"""The command line: `extproc serve | check | probe | sim | demo`.
+"""The command line: `extproc serve | check | probe | sim | demo`; without a command, `serve`.
 
 Exit codes everywhere: 0 good, 1 unhealthy or refused, 2 bad configuration or usage.
 """
@@ -12,10 +12,19 @@ import click
 from extproc import __version__
 
 COMMANDS = ("serve", "check", "probe", "sim", "demo")
+OWN_FLAGS = ("-h", "--help", "--version")
 
 
 class _Commands(click.Group):
-    """Loads a command's module only when the command is asked for: some import much."""
+    """Loads a command's module only when the command is asked for: some import much.
+
+    Without a command, flags are `serve`'s: the image is started by the arguments that other pickers are started by.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0].startswith("-") and args[0] not in OWN_FLAGS:
+            args = ["serve", *args]
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -46,4 +55,7 @@ def _end_on_signals() -> None:
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="extproc")
 def main() -> None:
-    """The model-aware endpoint picker for Envoy and Kubernetes InferencePools."""
+    """The model-aware endpoint picker for Envoy and Kubernetes InferencePools.
+
+    Flags without a command are those of serve.
+    """

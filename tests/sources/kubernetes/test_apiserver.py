@@ -234,6 +234,13 @@ async def test_a_watch_resumes_after_the_version_of_a_list(cluster: Cluster) -> 
         assert last["object"]["kind"] == "Pod"
 
 
+async def test_a_watch_from_a_version_to_come_tells_nothing_until_then(cluster: Cluster) -> None:
+    stored = await create_pods(cluster, "a")
+    async with cluster.watch(PODS, resourceVersion=version(stored) + 1_000_000, timeoutSeconds=1) as watch:
+        await create_pods(cluster, "b")
+        assert await watch.rest() == []
+
+
 async def test_a_watch_from_no_version_tells_the_state_first(cluster: Cluster) -> None:
     await create_pods(cluster, "a", "b")
     await cluster.list(PODS)

@@ -3,6 +3,7 @@
 The order is client-go's: a file that is named, the pod's service account, the file of the home directory.
 """
 
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,6 +73,8 @@ def _by_file(file: str) -> Access:
             raise _unusable(file, exc) from exc
         return configuration
 
+    if not any(Path(part).exists() for part in file.split(os.pathsep)):
+        raise ConfigError("kubeconfig", [Problem("source.kubeconfig", f"{file}: there is no such file")])
     try:
         _, context = list_kube_config_contexts(file)
         if not isinstance(context.get("context"), Mapping):

@@ -1,0 +1,93 @@
+"""sources/kubernetes/pods: which endpoints a pod makes, one row each."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from tests.api_objects import ACTIVE_PORTS, pod
+
+from extproc.registry.changes import Listing
+from extproc.sources.kubernetes.objects import Decoder, Pod
+from extproc.sources.kubernetes.pods import endpoints_of, is_selected
+from extproc.values.endpoint import Endpoint
+
+UID = "u-1"
+
+
+def made(ports: tuple[int, ...] = (8000,), status: dict[str, Any] | None = None, **options: Any) -> tuple[Listing, ...]:
+    manifest = pod("a", {"app": "llm"}, **{"ip": "10.0.0.1", "uid": UID} | options)
+    manifest["status"] |= status or {}
+    return endpoints_of(read(manifest), ports)
+
+
+def read(manifest: dict[str, Any]) -> Pod:
+    return Decoder(Pod).read(msgspec.json.encode(manifest))
+
+
+@pytest.mark.parametrize(
+    ("options", "is_ready"),
+    [
+        pytest.param({}, True, id="Ready"),
+        pytest.param({"ready": False}, False, id="not Ready"),
+        pytest.param({"terminating": True}, False, id="Ready and being deleted"),
+        pytest.param({"status": {"conditions": None}}, False, id="without conditions"),
+        pytest.param({"status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}}, False, id="Ready: Unknown"),
+        pytest.param({"status": {"conditions": [{"type": "Other", "status": "True"}]}}, False, id="another condition"),
+        pytest.param({"status": {"phase": "Succeeded"}}, None, id="ended well"),
+        pytest.param({"status": {"phase": "Failed"}}, None, id="ended badly, as evicted pods do"),
+        pytest.param({"ip": None}, None, id="without an address"),
+        pytest.param({"status": {"podIP": "nowhere"}}, None, id="an address that is none"),
+    ],
+)
+def test_whether_it_is_ready(options: dict[str, Any], is_ready: bool | None) -> None:
+    assert [listing.is_ready for listing in made(**options)] == ([] if is_ready is None else [is_ready])
+
+
+@pytest.mark.parametrize(
+    ("ports", "options", "addresses"),
+    [
+        pytest.param((8000,), {}, {"a": "10.0.0.1:8000"}, id="one port"),
+        pytest.param((8000, 8001), {}, {"a:8000": "10.0.0.1:8000", "a:8001": "10.0.0.1:8001"}, id="two ports"),
+        pytest.param((8000,), {"ip": "2001:DB8:0::1"}, {"a": "[2001:db8::1]:8000"}, id="IPv6, canonical"),
+        pytest.param(
+            (8000,), {"ips": ["10.0.0.1", "2001:db8::1"]}, {"a": "10.0.0.1:8000"}, id="two families: the first"
+        ),
+        pytest.param(
+            (1, 2, 3), {"annotations": {ACTIVE_PORTS: "3, 1"}}, {"a:1": "10.0.0.1:1", "a:3": "10.0.0.1:3"}, id="live"
+        ),
+        pytest.param((1,), {"annotations": {ACTIVE_PORTS: ""}}, {}, id="no live port"),
+        pytest.param((1,), {"annotations": {ACTIVE_PORTS: "9"}}, {}, id="live ports that are not the pool's"),
+        pytest.param((1,), {"annotations": {ACTIVE_PORTS: "x,1,²"}}, {"a": "10.0.0.1:1"}, id="no numbers among them"),
+        pytest.param((1,), {"annotations": {"other": "9"}}, {"a": "10.0.0.1:1"}, id="another annotation"),
+    ],
+)
+def test_its_names_and_addresses(ports: tuple[int, ...], options: dict[str, Any], addresses: dict[str, str]) -> None:
+    listings = made(ports, **options)
+    assert {listing.endpoint.name: listing.endpoint.address for listing in listings} == addresses
+
+
+def test_an_endpoint_is_told_by_uid_and_port() -> None:
+    endpoint = Endpoint(f"{UID}/8000", "a", "10.0.0.1:8000", {"app": "llm"})
+    assert made(restarts=3) == (Listing(endpoint, is_ready=True, restarts=3),)
+
+
+def test_restarts_of_all_containers_count() -> None:
+    [listing] = made(status={"containerStatuses": [{"restartCount": 2}, {"name": "sidecar"}, {"restartCount": 1}]})
+    assert listing.restarts == 3
+
+
+@pytest.mark.parametrize(
+    ("labels", "is_"),
+    [
+        pytest.param({"app": "llm"}, True, id="its label"),
+        pytest.param({"app": "other"}, False, id="another value"),
+        pytest.param({"app": "llm", "gen": "2"}, False, id="one label more"),
+        pytest.param({}, True, id="none"),
+    ],
+)
+def test_selection_by_labels(labels: dict[str, str], is_: bool) -> None:
+    assert is_selected(read(pod("a", {"app": "llm", "zone": "z"})), labels) == is_
+
+
+def test_a_pod_without_labels_is_selected_by_none() -> None:
+    assert not is_selected(Decoder(Pod).read(b'{"metadata":{"name":"a","labels":null}}'), {"app": "llm"})
