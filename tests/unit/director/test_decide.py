@@ -7,7 +7,7 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.known import POOL, answered, failed, known_after, listed, overdue, refused, round_of
+from tests.unit.known import POOL, answered, failed, known_after, listed, overdue, refused, round_of, said
 
 from extproc.admission.recent import RecentRoutes
 from extproc.director.decide import EVIDENCE_AGE_S, SHOWN_MODEL_CHARACTERS, Director, DirectorPolicy
@@ -20,6 +20,7 @@ from extproc.registry.changes import (
     ProbeFailed,
     RoundCompleted,
 )
+from extproc.registry.reduce import SUSPECT_FAILURES
 from extproc.registry.store import Store
 from extproc.scheduling.catalogue import build_profile
 from extproc.values.decision import Decision, Hold, Reply, Route
@@ -105,6 +106,34 @@ def told(decision: Decision) -> str:
 def test_a_model_on_fresh_evidence(changes: Sequence[Change], subset: tuple[str, ...] | None, verdict: str) -> None:
     snapshot = known_after(listed("ab"), *changes, FRESH)
     assert told(decide(M, snapshot, subset=subset)) == verdict
+
+
+def suspected(letter: str) -> list[Change]:
+    """An endpoint that Kubernetes calls ready, and that has answered, cannot be reached."""
+    return [answered(letter, "m"), *[failed(letter, Failure.CONNECT)] * SUSPECT_FAILURES]
+
+
+@pytest.mark.parametrize(
+    ("changes", "subset", "verdict"),
+    [
+        pytest.param([*suspected("a"), answered("b", "m")], None, "b", id="not while another has the model"),
+        pytest.param([*suspected("a"), answered("b", "n")], None, "a", id="the last choice"),
+        pytest.param([*suspected("a"), answered("b", "m")], (A,), "a", id="the last choice of the subset"),
+        pytest.param([*suspected("a"), answered("a", "m"), answered("b", "n")], None, "a", id="reached again"),
+        pytest.param([*suspected("a"), said("a", ready=False)], None, Reason.MODEL_UNAVAILABLE, id="and not ready"),
+    ],
+)
+def test_an_endpoint_that_is_ready_and_suspect(
+    changes: Sequence[Change], subset: tuple[str, ...] | None, verdict: str
+) -> None:
+    snapshot = known_after(listed(""), said("a"), said("b"), *changes, overdue("b"), FRESH)
+    assert told(decide(M, snapshot, subset=subset)) == verdict
+
+
+def test_a_request_for_no_model_goes_to_a_suspect_last() -> None:
+    both = [listed(""), said("a"), said("b"), *suspected("a")]
+    assert told(decide(RouteToAny(), known_after(*both, answered("b", "n"), FRESH))) == "b"
+    assert told(decide(RouteToAny(), known_after(*both, FRESH))) == "a"
 
 
 @pytest.mark.parametrize(

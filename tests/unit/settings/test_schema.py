@@ -14,6 +14,7 @@ from extproc.settings.schema import (
     ScorerSettings,
     ServerSettings,
     Settings,
+    SourceSettings,
     TelemetrySettings,
 )
 
@@ -153,3 +154,64 @@ def test_settings_cannot_be_changed() -> None:
 def test_a_scorer_that_stands_twice_is_refused() -> None:
     with pytest.raises(ValidationError, match="stands twice"):
         Settings.model_validate({"scheduling": {"scorers": [{"name": "recent-routes"}, {"name": "recent-routes"}]}})
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        pytest.param({}, None, id="none"),
+        pytest.param(
+            {"poolName": "a", "poolNamespace": "b", "poolGroup": "inference.networking.k8s.io"}, None, id="a pool"
+        ),
+        pytest.param({"poolName": "", "dnsName": "a.b:80", "poolGroup": ""}, None, id="empty ones are none"),
+        pytest.param({"endpointSelector": "a=b", "endpointTargetPorts": [8000, 1]}, None, id="a selector"),
+        pytest.param({"endpointSelector": "a=b", "endpointTargetPorts": "8000, 1"}, None, id="its ports as text"),
+        pytest.param({"endpointSelector": "a=b"}, "needs endpointTargetPorts", id="a selector without ports"),
+        pytest.param({"poolName": "a", "endpointTargetPorts": [1]}, "goes with endpointSelector", id="ports of a pool"),
+        pytest.param({"poolName": "a", "endpointsFile": "b"}, "endpointsFile and poolName are given", id="two sources"),
+        pytest.param({"poolGroup": "example.test"}, "Input should be", id="another group"),
+        pytest.param({"endpointSelector": "a", "endpointTargetPorts": [0]}, "greater than or equal to 1", id="port 0"),
+        pytest.param({"endpointSelector": "a", "endpointTargetPorts": "x"}, "separated by commas", id="no ports"),
+        pytest.param({"endpointSelector": "a", "endpointTargetPorts": [*range(1, 10)]}, "at most 8", id="nine ports"),
+    ],
+)
+def test_where_the_endpoints_come_from(values: dict[str, object], problem: str | None) -> None:
+    if problem is None:
+        SourceSettings.model_validate(values)
+    else:
+        with pytest.raises(ValidationError, match=problem):
+            SourceSettings.model_validate(values)
+
+
+def select(selector: str) -> SourceSettings:
+    return SourceSettings.model_validate({"endpointSelector": selector, "endpointTargetPorts": [1]})
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        "app=llm", "app==llm", "app != llm", "app", "!app", "app in (a,b)", "app notin ( a , b )", "app=",
+        "example.test/app=llm,tier!=x,gpu in (a,b),!old", "a.b_c-d=1.2_3-4",
+    ],
+)  # fmt: skip
+def test_label_selectors(selector: str) -> None:
+    assert select(selector).endpoint_selector == selector
+
+
+@pytest.mark.parametrize("selector", [",", "a=b,", "=a", "a=b=c", "a in b", "a in ()x", "-a", "a=-b", "a b", "ä=b"])
+def test_no_label_selectors(selector: str) -> None:
+    with pytest.raises(ValidationError, match="is no label selector"):
+        select(selector)
+
+
+@pytest.mark.parametrize("name", ["pool.ns:8000", "pool:1", "pool.ns.svc.cluster.local.:65535", "_x._tcp.a:80"])
+def test_dns_names(name: str) -> None:
+    assert SourceSettings.model_validate({"dnsName": name}).dns_name == name
+
+
+@pytest.mark.parametrize(
+    "name", ["pool", "pool:", "pool:0", "pool:65536", ":80", "10.0.0.1:80", "[::1]:80", "a b:80", "a..b:1"]
+)
+def test_no_dns_names(name: str) -> None:
+    with pytest.raises(ValidationError, match=r"is not host:port|is no DNS name"):
+        SourceSettings.model_validate({"dnsName": name})
