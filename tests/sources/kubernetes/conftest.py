@@ -1,23 +1,9 @@
 """The API servers that the tests of this folder run on."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from tests.cluster import Cluster, backends, double_cluster
-from tests.real_apiserver import RealApiServer, assets
-
-
-@pytest.fixture(scope="session")
-def real_apiserver() -> Iterator[RealApiServer]:
-    """One real kube-apiserver for the session."""
-    binaries = assets()
-    assert binaries is not None
-    server = RealApiServer(binaries)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(params=backends())
