@@ -238,11 +238,18 @@ class _SnapshotCollector(Collector):
         ages = GaugeMetricFamily(
             "extproc_probe_age_seconds", "Since the endpoint's last good answer.", labels=["kind", "endpoint"]
         )
+        # Two endpoints have one name where a pod was made anew and the end of its predecessor is not known yet.
+        is_routable: dict[str, bool] = {}
+        answered_at_s: dict[str, float] = {}
         for id_, state in snapshot.endpoints.items():
-            ready.add_metric([pool, state.endpoint.name], float(state.is_routable))
-            answered_at_s = self._knowledge.answered_at_s(id_)
-            if answered_at_s is not None:
-                ages.add_metric(["models", state.endpoint.name], now - answered_at_s)
+            name = state.endpoint.name
+            is_routable[name] = state.is_routable or is_routable.get(name, False)
+            if (at_s := self._knowledge.answered_at_s(id_)) is not None:
+                answered_at_s[name] = max(at_s, answered_at_s.get(name, at_s))
+        for name, is_ in is_routable.items():
+            ready.add_metric([pool, name], float(is_))
+        for name, at_s in answered_at_s.items():
+            ages.add_metric(["models", name], now - at_s)
         yield ready
         yield ages
         if self._in_flight.is_exact:

@@ -33,10 +33,14 @@ class Following:
         self.reports: Counter[str] = Counter()
         self.connected: dict[str, bool] = {}
         self.failures: Counter[str] = Counter()
+        self.defects: list[Exception] = []
+        """What taking in the next reports raises."""
         self._changed = asyncio.Event()
 
     def report(self, change: PoolListed | PoolChanged) -> None:
         """Takes in what the source reports."""
+        if self.defects:
+            raise self.defects.pop()
         self.reports[type(change).__name__] += 1
         self.store.apply(change, now=time.monotonic())
         self._changed.set()

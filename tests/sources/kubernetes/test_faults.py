@@ -356,3 +356,16 @@ async def test_doubt_that_cannot_be_cleared_changes_nothing(cluster: Cluster, tm
         told.source.doubt(told.id_of("b"))
         await cluster.gate.wait_for("get", 2)
         assert told.outline() == {"a": True, "b": True}
+
+
+async def test_a_defect_in_taking_one_answer_does_not_end_it(
+    cluster: Cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await cluster.install_crd(POOLS_V1)
+    await cluster.create(pool_v1(POOL, LABELS))
+    await cluster.create(pod("a", LABELS, "10.0.0.1"))
+    async with following(cluster, tmp_path) as told:
+        told.defects.append(ZeroDivisionError())
+        await told.until_outline(a=True)
+        assert not told.defects
+    assert "Kubernetes was read in an unforeseen way" in caplog.text

@@ -6,9 +6,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.known import POOL, answered, failed, listed, refused
 
 from extproc.admission.inflight import InFlight
-from extproc.registry.changes import Change, Failure
+from extproc.registry.changes import Change, Failure, Listing, PoolChanged
 from extproc.registry.store import Store
 from extproc.telemetry.metrics import MODEL_LABELS, Metrics
+from extproc.values.endpoint import Endpoint
 
 NOW = 50.0
 REQUESTS = "extproc_requests_total"
@@ -86,6 +87,17 @@ def test_the_matrix_of_models_and_endpoints() -> None:
 def test_the_age_of_an_answer_is_that_of_the_last_good_one() -> None:
     _, metrics = metrics_of(listed("abc"), answered("a", "m"), failed("a", Failure.TIMEOUT), refused("b"))
     assert scrape(metrics, "extproc_probe_age_seconds", "kind", "endpoint") == {"models a": NOW - 1.0}
+
+
+def test_two_endpoints_of_one_name_are_one_series() -> None:
+    """A pod that was made anew, whose predecessor is not yet known to be gone."""
+    twins = [Listing(Endpoint(id_, "pod-0", f"10.0.0.{number}:8000"), True) for number, id_ in enumerate("ab")]
+    _, metrics = metrics_of(PoolChanged(tuple(twins), ()), answered("a", "m"))
+    text = generate_latest(metrics.registry).decode()
+    assert [line for line in text.splitlines() if "pod-0" in line and "ready" in line] == [
+        'extproc_endpoint_ready{endpoint="pod-0",pool="default/demo"} 1.0'
+    ]
+    assert text.count('extproc_probe_age_seconds{endpoint="pod-0"') == 1
 
 
 def test_the_snapshot() -> None:

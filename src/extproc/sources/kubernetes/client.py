@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import aiohttp
 from aiohttp.connector import AddrInfoType
 from kubernetes.aio.client.rest import RESTClientObject
+from kubernetes.aio.config import ConfigException
 
 from extproc.errors import ApiAnswerError, ApiConnectionError, ApiStatusError, ConfigError
 from extproc.sources.kubernetes.access import Access, header_of
@@ -92,6 +93,9 @@ class ApiClient:
         except ConfigError as exc:
             await self.close()
             raise ApiConnectionError("; ".join(str(problem) for problem in exc.problems)) from exc
+        except ConfigException as exc:  # of a token that is read again, and is not there
+            await self.close()
+            raise ApiConnectionError(str(exc)) from exc
 
     async def _connect(self) -> RESTClientObject:
         if self._rest is None:

@@ -110,6 +110,10 @@ class Reflector(Generic[T]):
             except ApiError as exc:
                 version = ""
                 pause_s = self._complain(doing, exc)
+            except Exception:  # noqa: BLE001 - a defect in reading one answer must not end the server
+                version = ""
+                self._follower.hear(is_connected=False)
+                _log.exception("Kubernetes was read in an unforeseen way", path=self._path)
             if self._clock() - started_s >= self._pace.healthy_s:
                 self._backoff_s = self._pace.first_backoff_s
             else:
@@ -153,7 +157,7 @@ class Reflector(Generic[T]):
         return version
 
     def _take(self, lines: list[bytes], version: str) -> str:
-        """Hands the follower the last word on each object. Returns the version. Errors: ApiError, after all good lines."""
+        """Hands the follower the last word on each object. Returns the version. Errors: ApiError; what was good counts."""
         seen: dict[str, T] = {}
         gone: dict[str, T] = {}
         try:
