@@ -157,7 +157,7 @@ class Reflector(Generic[T]):
         return version
 
     def _take(self, lines: list[bytes], version: str) -> str:
-        """Hands the follower the last word on each object. Returns the version. Errors: ApiError; what was good counts."""
+        """Hands the follower the last word on each object. Returns the version. Errors: ApiError, after good lines."""
         seen: dict[str, T] = {}
         gone: dict[str, T] = {}
         try:
