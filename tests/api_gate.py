@@ -222,7 +222,7 @@ class Gate:
     def _connect(self) -> asyncio.Protocol:
         assert self._server is not None
         client = self._server()
-        self._clients = {known for known in self._clients if known.transport is not None} | {client}
+        self._clients.add(client)
         self._tell("connection")
         return client
 

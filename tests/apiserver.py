@@ -222,9 +222,11 @@ class ApiServer:
         verb, plural = (target.verb, target.resource.plural) if target else (request.method.lower(), "")
         now = asyncio.get_running_loop().time()
         self.requests.append(Seen(request.method, request.path, dict(request.query), verb, plural, now, authorization))
-        is_admin = self.admin_token is not None and authorization == f"Bearer {self.admin_token}"
+        scheme, _, token = (authorization or "").partition(" ")
+        token = token if scheme.lower() == "bearer" else ""
+        is_admin = self.admin_token is not None and token == self.admin_token
         try:
-            if self.tokens and not is_admin and (authorization or "").removeprefix("Bearer ") not in self.tokens:
+            if self.tokens and not is_admin and token not in self.tokens:
                 raise failure(401, "Unauthorized")
             if target is None:
                 return _json_answer(request, json.dumps(discover(request.path, self._served)).encode())

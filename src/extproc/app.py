@@ -257,7 +257,7 @@ class App:
     def _doubt_suspects(self, before: Snapshot, after: Snapshot, ids: Collection[str]) -> None:
         for id_ in ids:
             old, state = before.endpoints.get(id_), after.endpoints.get(id_)
-            if state is not None and state.is_suspect and not (old is not None and old.is_suspect):
+            if state is not None and state.is_suspect and state.is_ready and not (old is not None and old.is_suspect):
                 self._source.doubt(id_)
 
     def _note_complete(self, _before: Snapshot, after: Snapshot, _ids: Collection[str]) -> None:

@@ -30,22 +30,31 @@ PORTS = re.compile(r"serving .*grpc=(?P<grpc>\d+) health=(?P<health>\d+) metrics
 class Picker:
     """`extproc serve` in a subprocess, on free ports of loopback.
 
-    `endpoints` maps names to addresses; `set_endpoints` rewrites the file while it runs. Its log is in `log_text()`.
+    `endpoints` maps names to addresses; `set_endpoints` rewrites the file while it runs. `source`: the flags that name
+    another source than that file. Its log is in `log_text()`.
     """
 
     def __init__(
-        self, endpoints: Mapping[str, str], *, config: Mapping[str, Any] | None = None, flags: Sequence[str] = ()
+        self,
+        endpoints: Mapping[str, str] | None = None,
+        *,
+        source: Sequence[str] = (),
+        config: Mapping[str, Any] | None = None,
+        flags: Sequence[str] = (),
+        until_ready: bool = True,
     ):
         self._folder = tempfile.TemporaryDirectory(prefix="extproc-picker-")
         self._file = Path(self._folder.name, "endpoints.yaml")
+        self._source = tuple(source) or (f"--endpoints-file={self._file}",)
         self._config = ("--config-text=" + yaml.safe_dump(dict(config)),) if config else ()
         self._flags = tuple(flags)
+        self._until_ready = until_ready
         self._process: asyncio.subprocess.Process | None = None
         self._ports: dict[str, int] = {}
         self._log: list[str] = []
         self._has_logged = asyncio.Condition()
         self._reader: asyncio.Task[None] | None = None
-        self.set_endpoints(endpoints)
+        self.set_endpoints(endpoints or {})
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -90,10 +99,10 @@ class Picker:
         fresh.replace(self._file)
 
     async def start(self) -> None:
-        """Starts the process and returns when it says that it is ready."""
+        """Starts the process and returns when it says that it is ready, or (`until_ready=False`) that it serves."""
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "extproc", "serve",
-            f"--endpoints-file={self._file}", *self._config, *FLAGS, *self._flags,
+            *self._source, *self._config, *FLAGS, *self._flags,
             stderr=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         is_serving = asyncio.Event()
@@ -101,7 +110,8 @@ class Picker:
         async with asyncio.timeout(START_TIMEOUT_S):
             await is_serving.wait()
             assert self._ports, self.log_text()
-            await self.wait_until_ready()
+            if self._until_ready:
+                await self.wait_until_ready()
 
     async def _read_log(self, process: asyncio.subprocess.Process, is_serving: asyncio.Event) -> None:
         assert process.stderr is not None

@@ -1,12 +1,14 @@
 """When endpoints are asked, against real servers: at once, with back-off, at intervals, in extra rounds."""
 
 import asyncio
+import socket
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from random import Random
 
 import pytest
+from tests.e2e.pods import PodServer, addresses
 from tests.probes.silence import silent_host
 
 from extproc.probes.client import ModelsClient
@@ -152,6 +154,49 @@ async def test_a_host_that_swallows_packets_becomes_suspect() -> None:
             snapshot = await site.until(lambda snapshot: snapshot.endpoints[address].is_suspect)
             assert not snapshot.endpoints[address].is_ready
             assert site.failed == 3
+
+
+@contextmanager
+def closed_port() -> Iterator[str]:
+    """`ip:port` that nobody listens on, and nobody else gets."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{bound.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("away", "answered"),
+    [pytest.param(silent_host, 3, id="no connection"), pytest.param(closed_port, 2, id="refused: the node is there")],
+)
+async def test_one_that_cannot_be_reached_has_the_others_of_its_node_probed_once_more(
+    away: Callable[[], AbstractContextManager[str]], answered: int
+) -> None:
+    """The regular probes are an hour apart. Three connections fail, and only the first of them is news."""
+    async with sim("phi") as beside, sim("gemma") as elsewhere, probing(interval=NEVER) as site:
+        pool = [Endpoint("a", "a", beside.address, node="n"), Endpoint("b", "b", elsewhere.address, node="m")]
+        site.store.apply(PoolListed.of(pool), now=time.monotonic())
+        await site.until(lambda snapshot: serves("phi")(snapshot) and serves("gemma")(snapshot))
+        with away() as address:
+            site.store.apply(PoolListed.of([*pool, Endpoint("c", "c", address, node="n")]), now=time.monotonic())
+            await site.until(lambda snapshot: snapshot.endpoints["c"].is_suspect)
+        assert (site.answered, site.failed) == (answered, 3)
+
+
+async def test_a_host_that_dies_under_a_kept_connection_becomes_suspect_without_waiting_for_a_probes_time_out() -> None:
+    """A dead node acknowledges nothing on open connections either; only new ones tell it from a slow engine."""
+    ips, port = addresses(1)
+    async with PodServer("a", ips[0], port, "phi") as server, probing(interval="200ms", timeout="1s") as site:
+        site.list_pool(server.address)
+        await site.until(serves("phi"))
+        server.go_silent()
+        suspect = asyncio.create_task(site.until(lambda snapshot: snapshot.endpoints[server.address].is_suspect))
+        timed_out = asyncio.create_task(
+            site.until(lambda snapshot: snapshot.endpoints[server.address].problem.startswith("timeout"))
+        )
+        first, later = await asyncio.wait((suspect, timed_out), return_when=asyncio.FIRST_COMPLETED)
+        for task in later:
+            task.cancel()
+        assert first == {suspect}
 
 
 async def test_an_endpoint_that_is_found_away_by_a_round_is_probed_at_once_and_from_the_shortest_back_off() -> None:

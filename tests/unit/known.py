@@ -33,10 +33,10 @@ def listed(letters: str) -> PoolListed:
     return PoolListed.of(endpoint(letter) for letter in letters)
 
 
-def said(letter: str, *, ready: bool | None = True, restarts: int = 0, at: str = "") -> PoolChanged:
+def said(letter: str, *, ready: bool | None = True, life: str = "1", at: str = "") -> PoolChanged:
     """What Kubernetes says of one endpoint, at another's address where `at` names one."""
     address = endpoint(at or letter).address
-    return PoolChanged((Listing(replace(endpoint(letter), address=address), ready, restarts),), ())
+    return PoolChanged((Listing(replace(endpoint(letter), address=address), ready, life),), ())
 
 
 def gone(*letters: str) -> PoolChanged:

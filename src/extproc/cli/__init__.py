@@ -1,4 +1,4 @@
-"""The command line: `extproc serve | check | probe | sim | demo`; without a command, `serve`.
+"""The command line: `extproc serve | check | probe | sim | demo`; flags without a command are those of `serve`.
 
 Exit codes everywhere: 0 good, 1 unhealthy or refused, 2 bad configuration or usage.
 """
@@ -35,6 +35,9 @@ class _Commands(click.Group):
         # gRPC's core writes lines of its own to stderr (a port in use, each connection that ends) unless told not to
         # before it is imported. What matters of them the commands say themselves.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+        # Kubernetes' client library looks up the home directory when it is imported, and a container's user need not
+        # have one.
+        os.environ.setdefault("HOME", "/")
         if cmd_name == "serve":
             _end_on_signals()
         command: click.Command = getattr(import_module(f"extproc.cli.{cmd_name}"), cmd_name)

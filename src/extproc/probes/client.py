@@ -119,7 +119,11 @@ def build_ssl_context(settings: ProbeSettings) -> ssl.SSLContext | None:
 
 
 class ModelsClient:
-    """Asks endpoints for their models over kept-alive connections. Use as an async context manager."""
+    """Asks endpoints for their models. Use as an async context manager.
+
+    Each question goes over a connection of its own, since only a new one tells a host that is dead from an engine that
+    is slow. Over TLS connections are kept: a handshake costs too much.
+    """
 
     def __init__(self, settings: ProbeSettings) -> None:
         self._settings = settings
@@ -127,7 +131,8 @@ class ModelsClient:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "ModelsClient":
-        connector = aiohttp.TCPConnector(limit=0, ssl=self._ssl if self._ssl is not None else True)
+        ssl_context = self._ssl if self._ssl is not None else True
+        connector = aiohttp.TCPConnector(limit=0, ssl=ssl_context, force_close=self._ssl is None)
         self._session = aiohttp.ClientSession(connector=connector, auto_decompress=True, trust_env=False)
         return self
 

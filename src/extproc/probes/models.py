@@ -55,7 +55,8 @@ class ModelProber:
 
     A new endpoint is probed at once and then, backing off from 100 ms to 2 s, until it answers; after that at every
     interval. One that stops being routable is probed again at once. While connections fail, the back-off stays at
-    100 ms until the endpoint is suspect: three failures must fit into a second.
+    100 ms until the endpoint is suspect: three failures must fit into a second. When no connection to one comes about,
+    the others of its node are probed at once: a node dies with all of them.
     """
 
     def __init__(
@@ -103,8 +104,8 @@ class ModelProber:
     def _follow(self, tasks: asyncio.TaskGroup, before: Snapshot, after: Snapshot, ids: Collection[str]) -> None:
         for id_ in ids:
             old, state = before.endpoints.get(id_), after.endpoints.get(id_)
-            if state is None or old is None or _became_ready(old, state):
-                # One that became ready has its whole budget before it, and no old probe to wait for.
+            if state is None or old is None or _begins_anew(old, state):
+                # One that begins anew has its whole budget before it, and no old probe to wait for.
                 if (watch := self._watches.pop(id_, None)) is not None and watch.task is not None:
                     watch.task.cancel()
                 if state is not None:
@@ -169,12 +170,26 @@ class ModelProber:
             self._meters.observe_probe(KIND, now - asked_at_s)
         else:
             self._meters.count_probe_failure(KIND, change.failure)
+        before = self._store.snapshot.endpoints.get(endpoint.id)
         self._store.apply(change, now=now)
+        is_unreachable = isinstance(change, ProbeFailed) and change.failure is Failure.CONNECT
+        if is_unreachable and before is not None and not before.connect_failures_s:
+            self._hurry_node(before.endpoint.node)
+
+    def _hurry_node(self, node: str) -> None:
+        """Has the endpoints of a node that seem to be well probed now. It may be gone: a refusal would have said that
+        it is not.
+        """
+        for id_, state in self._store.snapshot.endpoints.items():
+            if node and state.endpoint.node == node and _is_well(state) and id_ in self._watches:
+                self._watches[id_].hurry.set()
 
 
-def _became_ready(before: EndpointState, after: EndpointState) -> bool:
-    """True when the source says so now, and did not before."""
-    return bool(after.source_says_ready) and not before.is_ready
+def _begins_anew(before: EndpointState, after: EndpointState) -> bool:
+    """True when the source says that it became ready, or is another process."""
+    if not after.source_says_ready:
+        return False
+    return not before.is_ready or before.incarnation != after.incarnation
 
 
 def _is_well(state: EndpointState) -> bool:

@@ -43,8 +43,8 @@ class Listing(msgspec.Struct, frozen=True):
     endpoint: Endpoint
     is_ready: bool | None = None
     """What the source says of its readiness; None where it says nothing, and the probes must."""
-    restarts: int = 0
-    """How often its process was started anew. Another count is another process, of which nothing is confirmed."""
+    incarnation: str = ""
+    """Tells its lives apart: another one became ready anew, or is another process, of which nothing is confirmed."""
 
 
 class PoolListed(msgspec.Struct, frozen=True, tag=True):

@@ -4,7 +4,7 @@
 |---|---|
 | pool listed or changed | endpoints that are gone are dropped, new ones start unconfirmed; others keep what is known |
 | the source says not ready | not ready and unconfirmed; what it listed stays known |
-| the source says ready anew, or of a restart | unconfirmed until its next good answer, no longer suspect |
+| the source says ready anew, or of another incarnation | unconfirmed until its next good answer, no longer suspect |
 | models listed | confirmed, no longer suspect; an empty list after a filled one must come twice |
 | connection refused | where only probes tell, not ready and unconfirmed: what comes back may be another process |
 | three connect failures in a second | suspect: the last choice; where only probes tell, not ready |
@@ -83,17 +83,17 @@ def _find_differences(snapshot: Snapshot, listings: Iterable[Listing], gone: Ite
 
 def _after_listing(snapshot: Snapshot, listing: Listing) -> EndpointState:
     state = snapshot.endpoints.get(listing.endpoint.id)
-    says_ready, restarts = listing.is_ready, listing.restarts
+    says_ready, incarnation = listing.is_ready, listing.incarnation
     if state is None:
         is_ready = says_ready is not False
-        return EndpointState(listing.endpoint, source_says_ready=says_ready, restarts=restarts, is_ready=is_ready)
+        return EndpointState(listing.endpoint, source_says_ready=says_ready, incarnation=incarnation, is_ready=is_ready)
     state = replace(state, endpoint=listing.endpoint, source_says_ready=says_ready)
     if says_ready is False:
-        return replace(state, restarts=restarts, is_ready=False, is_confirmed=False)
-    if restarts != state.restarts or (says_ready and not state.is_ready):
+        return replace(state, incarnation=incarnation, is_ready=False, is_confirmed=False)
+    if incarnation != state.incarnation or (says_ready and not state.is_ready):
         return replace(
             state,
-            restarts=restarts,
+            incarnation=incarnation,
             is_ready=True,
             is_confirmed=False,
             is_suspect=False,

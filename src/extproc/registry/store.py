@@ -86,7 +86,7 @@ class Store:
             self._settled_at_s[id_] = now  # what was asked before may have been asked of its predecessor
 
     def endpoint_at(self, address: str) -> Endpoint | None:
-        """The endpoint with this `ip:port`, None where there is none. Of two, one that is ready."""
+        """The endpoint with this `ip:port`, None where none is known. Of two, the one that was ready last."""
         return self._by_address.get(address)
 
     def _is_news(self, change: ModelsListed | ProbeFailed, now: float) -> bool:
@@ -101,10 +101,10 @@ class Store:
 
 
 def _is_new_life(before: EndpointState | None, after: EndpointState) -> bool:
-    """True when the source says that the endpoint became ready, or that its process was started anew."""
+    """True when the source says that the endpoint became ready, or is in another incarnation."""
     if before is None or not after.source_says_ready:
         return False
-    return not before.is_ready or before.restarts != after.restarts
+    return not before.is_ready or before.incarnation != after.incarnation
 
 
 def _ids_of(change: Change, before: Snapshot, after: Snapshot) -> Collection[str]:

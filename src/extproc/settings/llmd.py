@@ -5,9 +5,10 @@ starting. Source: the types of apix/config/v1alpha1 and the sample configs, of t
 llm-d-inference-scheduler and llm-d-router.
 """
 
-import reprlib
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
+
+from extproc.settings.problems import show
 
 KIND = "EndpointPickerConfig"
 GROUPS = ("inference.networking.x-k8s.io", "llm-d.ai")
@@ -93,7 +94,7 @@ def map_picker_config(
     scorers: Mapping[str, str | None] = SCORERS,
     pickers: Mapping[str, str | None] = PICKERS,
 ) -> Mapped:
-    """What of an EndpointPickerConfig means something here, as a document of our schema. Raises nothing.
+    """What of an EndpointPickerConfig means something here, as a document of our schema.
 
     Without a scorer (or picker) that we have, the schema's defaults stay.
     """
@@ -225,4 +226,4 @@ def _read_scheme(plugin: _Plugin) -> dict[str, Any]:
 
 def _show(value: object) -> str:
     """A name as it is, if it can stand in a line; anything else in short."""
-    return value if isinstance(value, str) and value.isprintable() and 0 < len(value) <= 80 else reprlib.repr(value)
+    return value if isinstance(value, str) and value.isprintable() and 0 < len(value) <= 80 else show(value)

@@ -71,19 +71,22 @@ def describe(error: ErrorDetails, model: type[BaseModel]) -> str:
     if kind == "literal_error":
         choices = [choice.strip(" '") for choice in error["ctx"]["expected"].replace(" or ", ",").split(",")]
         near = _nearest(str(value), choices)
-        return f"{_show(value)} is none of {', '.join(choices)}" + (f", did you mean {near}?" if near else "")
+        return f"{show(value)} is none of {', '.join(choices)}" + (f", did you mean {near}?" if near else "")
     if kind == "value_error":
         return str(error["ctx"]["error"])
     if kind in ("model_type", "dict_type"):
-        return f"must be a mapping; got {_show(value)}"
+        return f"must be a mapping; got {show(value)}"
     if kind == "tuple_type":
-        return f"must be a list; got {_show(value)}"
-    return f"{error['msg'][:1].lower()}{error['msg'][1:]}; got {_show(value)}"
+        return f"must be a list; got {show(value)}"
+    return f"{error['msg'][:1].lower()}{error['msg'][1:]}; got {show(value)}"
 
 
-def _show(value: object) -> str:
+def show(value: object) -> str:
     """The value in short: a few lines of YAML can stand for megabytes."""
-    return _short.repr(value)
+    try:
+        return _short.repr(value)
+    except ValueError:  # a number of more digits than Python writes out
+        return f"a very long {type(value).__name__}"
 
 
 def _where(error: ErrorDetails) -> str:

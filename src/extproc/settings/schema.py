@@ -32,7 +32,8 @@ _REQUIREMENT = re.compile(
 )
 """One requirement of a label selector. Source: apimachinery's labels package, `Parse`."""
 _BETWEEN_REQUIREMENTS = re.compile(r",(?![^(]*\))")
-_HOST = re.compile(r"(?=.{1,253}$)(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?)+")
+_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+"""One label of a DNS name, of at most 63 characters."""
 _UNITS = {None: 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
@@ -65,12 +66,14 @@ def _empty_is_none(value: object) -> object:
 
 def _read_ports(value: object) -> object:
     """Ports as a list, or as the flag writes them."""
+    if isinstance(value, list):
+        return list(dict.fromkeys(value)) if all(isinstance(port, int) for port in value) else value
     if not isinstance(value, str):
         return value
     words = [word.strip() for word in value.split(",") if word.strip()]
     if not all(word.isascii() and word.isdigit() for word in words):
         raise ValueError(f"ports are numbers separated by commas; got {value!r}")
-    return [int(word) for word in words]
+    return list(dict.fromkeys(int(word) for word in words))
 
 
 def _check_selector(value: str | None) -> str | None:
@@ -85,7 +88,8 @@ def _check_dns_name(value: str | None) -> str | None:
     host, colon, port = value.rpartition(":")
     if not colon or not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
         raise ValueError(f"{value!r} is not host:port with a port of 1 to 65535")
-    if not _HOST.fullmatch(host) or host.replace(".", "").isdigit():
+    labels = host.removesuffix(".").split(".")
+    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels) or all(map(str.isdigit, labels)):
         raise ValueError(f"{host!r} is no DNS name")
     return value
 

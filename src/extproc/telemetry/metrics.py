@@ -66,8 +66,8 @@ class Metrics(Collector):
         self._probe_failures = Counter(
             "extproc_probe_failures", "Probes that failed.", ["kind", "reason"], registry=self.registry
         )
-        self._sources: dict[str, tuple[bool, float]] = {}
-        """Whether the last reading was good, and when one last was."""
+        self._sources: dict[str, tuple[bool, float | None]] = {}
+        """Whether the last reading was good, and when one last was, None if never."""
         self._clock = clock
         build_info = Gauge("extproc_build_info", "Always 1.", ["version"], registry=self.registry)
         build_info.labels(version).set(1)
@@ -117,8 +117,8 @@ class Metrics(Collector):
 
     def say_source(self, source: str, *, is_connected: bool) -> None:
         """Records that the source was read just now as it should, or (False) that it could not be."""
-        now = self._clock()
-        self._sources[source] = (is_connected, now if is_connected else self._sources.get(source, (False, now))[1])
+        before_s = self._sources.get(source, (False, None))[1]
+        self._sources[source] = (is_connected, self._clock() if is_connected else before_s)
 
     def _model_label(self, model: str | None) -> str:
         if model is None:
@@ -160,7 +160,8 @@ class Metrics(Collector):
         )
         for source, (is_connected, read_at_s) in self._sources.items():
             connected.add_metric([source], float(is_connected))
-            ages.add_metric([source], self._clock() - read_at_s)
+            if read_at_s is not None:
+                ages.add_metric([source], self._clock() - read_at_s)
         yield connected
         yield ages
         # What only streams that stay open can tell: without one these would stand at a zero that means nothing.

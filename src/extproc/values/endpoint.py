@@ -17,6 +17,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     address: str
     """`ip:port` as Envoy takes it, an IPv6 address in brackets."""
     labels: dict[str, str] = {}
+    node: str = ""
+    """The machine that it runs on, where its source says so: what stands there dies together."""
 
 
 def canonical_address(text: str) -> str:

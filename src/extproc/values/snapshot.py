@@ -13,7 +13,8 @@ class EndpointState(msgspec.Struct, frozen=True):
     endpoint: Endpoint
     source_says_ready: bool | None = None
     """What its source says; None where it says nothing, and the probes do: a refused connection, or being suspect."""
-    restarts: int = 0
+    incarnation: str = ""
+    """Tells its lives apart, in words of its source."""
     is_ready: bool = True
     """Nobody says that it isn't."""
     is_confirmed: bool = False

@@ -33,6 +33,7 @@ class Following:
         self.reports: Counter[str] = Counter()
         self.connected: dict[str, bool] = {}
         self.failures: Counter[str] = Counter()
+        self.heard: Counter[str] = Counter()
         self.defects: list[Exception] = []
         """What taking in the next reports raises."""
         self._changed = asyncio.Event()
@@ -49,6 +50,7 @@ class Following:
         """Takes in how the source fares."""
         self.connected[source] = is_connected
         self.failures[source] += not is_connected
+        self.heard[source] += is_connected
         self._changed.set()
 
     @property

@@ -340,22 +340,49 @@ async def test_a_doubted_endpoint_is_read_again(
     async with two_pods(cluster, tmp_path) as told:
         await lose(cluster)
         assert told.outline() == {"a": True, "b": True}
-        lists = cluster.gate.counts["list"]
+        lists = told.reports["PoolListed"]
         told.source.doubt(told.id_of("a"))
         await told.until(lambda: told.outline() == found)
-        assert cluster.gate.counts["list"] == lists
+        assert told.reports["PoolListed"] == lists
 
 
-async def test_doubt_that_cannot_be_cleared_changes_nothing(cluster: Cluster, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        pytest.param(500, None, id="500"),
+        pytest.param(401, None, id="401"),
+        pytest.param(404, b"default backend - 404", id="a 404 of somebody on the way"),
+        pytest.param(200, b"<html>", id="no list"),
+    ],
+)
+async def test_doubt_stays_until_a_reading_tells(
+    cluster: Cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture, status: int, body: bytes | None
+) -> None:
     async with two_pods(cluster, tmp_path) as told:
-        refusal = cluster.gate.answer(500, kinds=["get"])
+        await lose_deletion(cluster)
+        refusal = cluster.gate.answer(status, body, path_part="pods", kinds=["list"])
         told.source.doubt(told.id_of("a"))
         told.source.doubt("nobody/8000")
-        await cluster.gate.wait_until(lambda: refusal.count == 1)
-        cluster.gate.pass_on()
-        told.source.doubt(told.id_of("b"))
-        await cluster.gate.wait_for("get", 2)
+        await cluster.gate.wait_until(lambda: refusal.count >= 4)
         assert told.outline() == {"a": True, "b": True}
+        assert len([record for record in caplog.records if "read a pod" in record.message]) == 1
+        cluster.gate.pass_on()
+        await told.until_outline(b=True)
+
+
+async def test_a_defect_in_reading_a_pod_does_not_end_it(
+    cluster: Cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with two_pods(cluster, tmp_path) as told:
+        cluster.gate.drop_events(lambda event: event["type"] != "BOOKMARK", times=None)
+        await set_ready(cluster, "a", False)
+        told.defects.append(ZeroDivisionError())
+        told.source.doubt(told.id_of("a"))
+        await cluster.gate.wait_until(lambda: not told.defects)
+        await set_ready(cluster, "b", False)
+        told.source.doubt(told.id_of("b"))
+        await told.until_outline(a=True, b=False)
+    assert "a pod was read in an unforeseen way" in caplog.text
 
 
 async def test_a_defect_in_taking_one_answer_does_not_end_it(
@@ -369,3 +396,27 @@ async def test_a_defect_in_taking_one_answer_does_not_end_it(
         await told.until_outline(a=True)
         assert not told.defects
     assert "Kubernetes was read in an unforeseen way" in caplog.text
+
+
+async def test_a_bookmark_is_where_the_next_watch_goes_on_from(double: Cluster, tmp_path: Path) -> None:
+    """A quiet pool's version would grow too old: others' pods change, and the server forgets."""
+    server = double.double
+    assert server is not None
+    async with two_pods(double, tmp_path) as told:
+        other = await double.create(pod("other", {"app": "other"}, "10.0.0.9"))
+        heard = told.heard["pods"]
+        server.bookmark()
+        await told.until(lambda: told.heard["pods"] > heard)
+        watches = server.count("watch", PODS)
+        assert double.gate.cut_streams("clean", path_part="pods")
+        await double.gate.wait_until(lambda: server.count("watch", PODS) > watches)
+        seen = [each for each in server.requests if (each.verb, each.plural) == ("watch", PODS.plural)]
+        assert int(seen[-1].query["resourceVersion"]) >= int(other["metadata"]["resourceVersion"])
+
+
+async def test_a_watch_ends_in_peace_before_it_would_count_as_silent(double: Cluster, tmp_path: Path) -> None:
+    """Then the server sends a bookmark before the end."""
+    async with two_pods(double, tmp_path, pace=HURRY._replace(silence_s=30.0)):
+        assert double.double is not None
+        [seen] = [each for each in double.double.requests if (each.verb, each.plural) == ("watch", PODS.plural)]
+        assert 15 <= int(seen.query["timeoutSeconds"]) <= 27

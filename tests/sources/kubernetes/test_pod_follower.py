@@ -72,6 +72,12 @@ def select(selection: Selection | None) -> Step:
         pytest.param(
             [list_(pod("u1", 1)), see(pod("u1", 2, ready=False))], ["[u1 ready]", "u1 unready"], id="an event"
         ),
+        pytest.param([list_(pod("u1", 1)), see(pod("u1", 2))], ["[u1 ready]"], id="an event that bears on no endpoint"),
+        pytest.param(
+            [list_(pod("u1", 1)), see(pod("u1", 5)), see(pod("u1", 4, ready=False))],
+            ["[u1 ready]"],
+            id="older than an event that bore on no endpoint",
+        ),
         pytest.param([list_(pod("u1", 1)), lose(pod("u1", 2))], ["[u1 ready]", "u1 gone"], id="deleted"),
         pytest.param([list_(), lose(pod("u1", 2))], ["[]"], id="deleted, never known"),
         pytest.param(
@@ -94,6 +100,21 @@ def select(selection: Selection | None) -> Step:
         ),
         pytest.param(
             [list_(pod("u1", 1)), find(pod("u1", 1), pod("u2", 2))], ["[u1 ready]", "u1 gone"], id="read again: another"
+        ),
+        pytest.param(
+            [list_(pod("u1", 1)), lose(pod("u1", 2)), find(pod("u1", 1), pod("u1", 1))],
+            ["[u1 ready]", "u1 gone"],
+            id="gone while it was read: what the reading found is old",
+        ),
+        pytest.param(
+            [list_(pod("u1", 1)), select(None), find(pod("u1", 1), pod("u1", 1))],
+            ["[u1 ready]", "[]"],
+            id="no longer selected while it was read",
+        ),
+        pytest.param(
+            [list_(pod("u1", 1)), see(pod("u1", 2))],
+            ["[u1 ready]"],
+            id="a change that bears on nothing is not reported",
         ),
         pytest.param(
             [list_(pod("u1", 1)), lose(pod("u1", 2)), find(pod("u1", 1), None)],

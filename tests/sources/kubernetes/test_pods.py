@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.api_objects import ACTIVE_PORTS, pod
+from tests.api_objects import ACTIVE_PORTS, CREATED, pod
 
 from extproc.registry.changes import Listing
 from extproc.sources.kubernetes.objects import Decoder, Pod
@@ -67,13 +67,28 @@ def test_its_names_and_addresses(ports: tuple[int, ...], options: dict[str, Any]
 
 
 def test_an_endpoint_is_told_by_uid_and_port() -> None:
-    endpoint = Endpoint(f"{UID}/8000", "a", "10.0.0.1:8000", {"app": "llm"})
-    assert made(restarts=3) == (Listing(endpoint, is_ready=True, restarts=3),)
+    [listing] = made()
+    assert listing.endpoint == Endpoint(f"{UID}/8000", "a", "10.0.0.1:8000", node="node-a")
 
 
-def test_restarts_of_all_containers_count() -> None:
-    [listing] = made(status={"containerStatuses": [{"restartCount": 2}, {"name": "sidecar"}, {"restartCount": 1}]})
-    assert listing.restarts == 3
+def readiness(since: str | None) -> dict[str, Any]:
+    return {"conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": since}]}
+
+
+@pytest.mark.parametrize(
+    ("status", "is_same"),
+    [
+        pytest.param({}, True, id="the same"),
+        pytest.param({"containerStatuses": [{"restartCount": 1}]}, False, id="a restart"),
+        pytest.param({"containerStatuses": [{"restartCount": 0}, {"restartCount": 1}]}, False, id="of a sidecar"),
+        pytest.param(readiness("2026-01-01T00:00:01Z"), False, id="ready since another time"),
+        pytest.param(readiness(CREATED), True, id="ready since the same time"),
+        pytest.param({"phase": "Running", "message": "well"}, True, id="other words"),
+    ],
+)
+def test_whether_it_is_the_same_life(status: dict[str, Any], is_same: bool) -> None:
+    [before], [after] = made(), made(status=status)
+    assert (before.incarnation == after.incarnation) == is_same
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ async def test_a_pool_v1_and_its_pods(cluster: Cluster, tmp_path: Path) -> None:
         await told.until_outline(a=True, b=False)
         a = told.snapshot.endpoints[told.id_of("a")]
         assert a.endpoint.address == "10.0.0.1:8000"
-        assert a.endpoint.labels == LABELS
+        assert a.endpoint.node == "node-a"
         assert a.endpoint.id == (await cluster.get(PODS, "a"))["metadata"]["uid"] + "/8000"
         assert told.connected == {"inferencepools": True, "pods": True}
 
@@ -71,7 +71,7 @@ async def test_events_of_a_pod(cluster: Cluster, tmp_path: Path) -> None:
         await told.until_outline(a=False)
         await cluster.patch_status(PODS, "a", pod_status(["10.0.0.1"], ready=True, restarts=2))
         await told.until_outline(a=True)
-        assert told.snapshot.endpoints[told.id_of("a")].restarts == 2
+        assert told.snapshot.endpoints[told.id_of("a")].incarnation.startswith("2 restarts")
 
         await cluster.create(pod("late", LABELS))
         await cluster.patch_status(PODS, "late", pod_status(["10.0.0.2"], ready=True))

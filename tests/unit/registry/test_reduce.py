@@ -131,7 +131,7 @@ def test_what_follows_for_an_endpoint(changes: Sequence[Change], state: str, mod
             id="ready again and answered",
         ),
         pytest.param([said("a"), answered("a", "m"), said("a")], "ready confirmed", "m", id="said again: all is kept"),
-        pytest.param([said("a"), answered("a", "m"), said("a", restarts=1)], READY, "m", id="started anew"),
+        pytest.param([said("a"), answered("a", "m"), said("a", life="2")], READY, "m", id="started anew"),
         pytest.param([said("a"), answered("a", "m"), gone("a"), said("a")], READY, "", id="gone and back"),
         pytest.param([said("a"), answered("a", "m"), gone("b")], "ready confirmed", "m", id="another is gone"),
         pytest.param([said("a"), answered("a", "m"), refused("a")], "ready confirmed", "m", id="refused: not its word"),

@@ -142,8 +142,8 @@ def test_listeners_are_told_which_endpoints_can_have_changed(change: Change, ids
         pytest.param([said("a")], 0.5, True, id="new and ready: asked before it was seen"),
         pytest.param([said("a", ready=False), said("a")], 0.5, False, id="asked before it became ready"),
         pytest.param([said("a", ready=False), said("a")], 1.0, True, id="asked since"),
-        pytest.param([said("a"), said("a", restarts=1)], 0.5, False, id="asked before it was started anew"),
-        pytest.param([said("a"), said("a", restarts=1)], 1.0, True, id="asked since it was started anew"),
+        pytest.param([said("a"), said("a", life="2")], 0.5, False, id="asked before it was started anew"),
+        pytest.param([said("a"), said("a", life="2")], 1.0, True, id="asked since it was started anew"),
         pytest.param([listed("a"), refused("a"), failed("a", Failure.STATUS)], 2.0, True, id="readiness by the probes"),
     ],
 )

@@ -46,6 +46,8 @@ def find_access(
 def _in_cluster(environ: Mapping[str, str], service_account: Path) -> Access:
     async def load() -> Configuration:
         configuration = Configuration()
+        # No proxy of the environment: Python's NO_PROXY knows no networks, by which clusters' addresses are named.
+        configuration.client_session_kwargs = {"trust_env": False}
         loader = InClusterConfigLoader(
             token_filename=str(service_account / "token"),
             cert_filename=str(service_account / "ca.crt"),
@@ -65,6 +67,8 @@ def _in_cluster(environ: Mapping[str, str], service_account: Path) -> Access:
 
 
 def _by_file(file: str) -> Access:
+    file = os.path.expanduser(file)
+
     async def load() -> Configuration:
         configuration = Configuration()
         try:
@@ -104,5 +108,7 @@ def _unusable(file: str, exc: Exception) -> ConfigError:
 
 
 def header_of(settings: Mapping[str, Any]) -> dict[str, str]:
-    """The headers that the library's `Configuration.auth_settings` stand for."""
-    return {auth["key"]: auth["value"] for auth in settings.values() if auth["in"] == "header" and auth["value"]}
+    """The headers that the library's `auth_settings` stand for. A file with a token may end with a line feed."""
+    return {
+        auth["key"]: auth["value"].strip() for auth in settings.values() if auth["in"] == "header" and auth["value"]
+    }

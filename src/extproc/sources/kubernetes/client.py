@@ -25,8 +25,8 @@ KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES = 15, 5, 3
 
 
 class ApiClient:
-    """One connection pool to the API server. What reaching it takes is read at first use, and again after a 401 or a
-    failed TLS handshake: tokens and certificates are rotated.
+    """One connection pool to the API server. What reaching it takes is read at first use, and again after a 401, a 403
+    to nobody, or a failed TLS handshake: tokens and certificates are rotated.
     """
 
     def __init__(self, access: Access) -> None:
@@ -57,7 +57,9 @@ class ApiClient:
 
         Errors: ApiError; TimeoutError where the server answered and then was silent for `silence_s`.
         """
-        limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=silence_s)
+        limits = aiohttp.ClientTimeout(
+            total=None, connect=2 * CONNECT_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S, sock_read=silence_s
+        )
         async with self._ask(path, {**params, "watch": "true"}, limits) as response:
             yield _read_lines(response)
 
@@ -74,7 +76,9 @@ class ApiClient:
             answer = await rest.request("GET", url, headers=headers, _request_timeout=limits)
             async with answer.response as response:
                 if response.status != 200:
-                    await self._refuse(response)
+                    await self._refuse(
+                        response, is_anonymous=not ("authorization" in headers or configuration.cert_file)
+                    )
                 is_answered = True
                 yield response
         except aiohttp.ConnectionTimeoutError as exc:
@@ -102,9 +106,10 @@ class ApiClient:
             self._rest = _RestClient(await self._access.load())
         return self._rest
 
-    async def _refuse(self, response: aiohttp.ClientResponse) -> None:
+    async def _refuse(self, response: aiohttp.ClientResponse, *, is_anonymous: bool) -> None:
         status = read_status(await response.read())
-        if response.status == 401:
+        # Anonymous: the library goes on without a token where the program that gives it has failed.
+        if response.status == 401 or (response.status == 403 and is_anonymous):
             await self.close()
         retry_after = response.headers.get("Retry-After", "")
         raise ApiStatusError(

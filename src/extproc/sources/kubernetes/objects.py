@@ -12,7 +12,7 @@ from extproc.errors import ApiAnswerError
 
 
 class _Object(msgspec.Struct, frozen=True, rename="camel"):
-    """The base of what is read. Fields that are null or missing have their defaults; all others are skipped."""
+    """The base of what is read. Fields that are missing have their defaults; what has none here is skipped."""
 
 
 class Metadata(_Object, frozen=True):
@@ -37,6 +37,7 @@ class Condition(_Object, frozen=True):
 
     type: str
     status: str
+    last_transition_time: str | None = None
 
 
 class ContainerStatus(_Object, frozen=True):

@@ -1,6 +1,7 @@
 """The pods of a selection, and what the registry is told of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from extproc.registry.changes import Listing, PoolChanged, PoolListed
 from extproc.sources.kubernetes.objects import Pod
@@ -14,14 +15,23 @@ SOURCE = "pods"
 Report = Callable[[PoolListed | PoolChanged], object]
 
 
+class _Known(NamedTuple):
+    """A pod, and what the registry was told of it."""
+
+    pod: Pod
+    listings: tuple[Listing, ...]
+
+
 class PodFollower:
     """Keeps the pods that the API server tells of, and reports the endpoints that they make."""
 
     def __init__(self, *, report: Report, meters: SourceMeters) -> None:
         self._report = report
         self._meters = meters
+        self.selector = ""
+        """The label selector that is followed."""
         self._ports: tuple[int, ...] = ()
-        self._pods: dict[str, Pod] = {}
+        self._pods: dict[str, _Known] = {}
         """By UID."""
         self._dead: set[str] = set()
         """UIDs that a reading found deleted before the watch told it. What the watch still says of them is old."""
@@ -33,31 +43,34 @@ class PodFollower:
         """Follows another selection, or none. What is surely no longer covered goes at once; what is new comes with the
         next list.
         """
-        had_pods = bool(self._pods)
-        if selection is None:
-            self._pods.clear()
-        else:
-            self._ports = selection.ports
-            if (labels := selection.labels) is not None:
-                self._pods = {uid: pod for uid, pod in self._pods.items() if is_selected(pod, labels)}
-        if had_pods:
-            self._report_all()
+        pods = [known.pod for known in self._pods.values()]
+        covered: list[Pod] = []
+        if selection is not None:
+            self.selector, labels, self._ports = selection
+            covered = pods if labels is None else [pod for pod in pods if is_selected(pod, labels)]
+        if pods:
+            self._report_all(covered)
 
     def list_all(self, objects: Sequence[Pod]) -> None:
         """See `Follower.list_all`."""
-        self._pods = {pod.metadata.uid: pod for pod in objects}
         self._dead.clear()
-        self._report_all()
+        self._report_all(objects)
 
     def change(self, seen: Sequence[Pod], gone: Sequence[Pod]) -> None:
-        """See `Follower.change`. What is older than what is known of a pod is left out."""
-        news = [pod for pod in seen if self._is_news(pod)]
+        """See `Follower.change`. What is older than what is known of a pod is left out.
+
+        Most of what changes in a pod bears on no endpoint, and of that the registry is not told.
+        """
+        listings: list[Listing] = []
         ids: set[str] = set()
-        for pod in (*news, *gone):
-            if (known := self._pods.pop(pod.metadata.uid, None)) is not None:
-                ids.update(self._ids_of(known))
-        self._pods.update((pod.metadata.uid, pod) for pod in news)
-        listings = [listing for pod in news for listing in self._listings_of(pod)]
+        for pod in seen:
+            if self._is_news(pod):
+                before, after = self._pods.pop(pod.metadata.uid, None), self._know(pod)
+                if before is None or before.listings != after:
+                    ids.update(_ids_of(before))
+                    listings += after
+        for pod in gone:
+            ids.update(_ids_of(self._pods.pop(pod.metadata.uid, None)))
         ids.difference_update(listing.endpoint.id for listing in listings)
         if listings or ids:
             self._report(PoolChanged(tuple(listings), tuple(ids)))
@@ -71,13 +84,19 @@ class PodFollower:
 
     def find(self, endpoint_id: str) -> Pod | None:
         """The pod of an endpoint."""
-        return self._pods.get(endpoint_id.rpartition("/")[0])
+        known = self._pods.get(endpoint_id.rpartition("/")[0])
+        return None if known is None else known.pod
 
     def correct(self, pod: Pod, found: Pod | None) -> None:
-        """Takes in what a reading of `pod` found: its present state, another pod of that name, or none."""
+        """Takes in what a reading of `pod` found: its present state, another pod of its name, or none that is selected.
+
+        What went while it was read stays gone.
+        """
+        if pod.metadata.uid not in self._pods:
+            return
         if found is not None and found.metadata.uid == pod.metadata.uid:
             self.change((found,), ())
-        elif pod.metadata.uid in self._pods:
+        else:
             self._dead.add(pod.metadata.uid)
             self.change((), (pod,))
 
@@ -86,16 +105,22 @@ class PodFollower:
         if uid in self._dead:
             return False
         known = self._pods.get(uid)
-        return known is None or _version(pod) >= _version(known)
+        return known is None or _version(pod) >= _version(known.pod)
 
-    def _report_all(self) -> None:
-        self._report(PoolListed(tuple(listing for pod in self._pods.values() for listing in self._listings_of(pod))))
+    def _know(self, pod: Pod) -> tuple[Listing, ...]:
+        """Keeps a pod. Returns its endpoints."""
+        listings = endpoints_of(pod, self._ports)
+        self._pods[pod.metadata.uid] = _Known(pod, listings)
+        return listings
 
-    def _listings_of(self, pod: Pod) -> tuple[Listing, ...]:
-        return endpoints_of(pod, self._ports)
+    def _report_all(self, pods: Iterable[Pod]) -> None:
+        """Keeps these pods and no others."""
+        self._pods = {}
+        self._report(PoolListed(tuple(listing for pod in pods for listing in self._know(pod))))
 
-    def _ids_of(self, pod: Pod) -> list[str]:
-        return [listing.endpoint.id for listing in self._listings_of(pod)]
+
+def _ids_of(known: _Known | None) -> list[str]:
+    return [] if known is None else [listing.endpoint.id for listing in known.listings]
 
 
 def _version(pod: Pod) -> int:

@@ -4,19 +4,13 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 
 from extproc.registry.changes import Listing
-from extproc.sources.kubernetes.objects import Pod
+from extproc.sources.kubernetes.objects import Condition, Pod
 from extproc.values.endpoint import Endpoint
 
 ACTIVE_PORTS = "llm-d.ai/active-ports"
 """Annotation with the target ports on which the pod serves, separated by commas; without it all of them."""
 ENDED_PHASES = ("Succeeded", "Failed")
-
-
-def is_ready(pod: Pod) -> bool:
-    """True when Kubernetes says Ready and the pod is not being deleted."""
-    if pod.metadata.deletion_timestamp is not None:
-        return False
-    return any(condition.type == "Ready" and condition.status == "True" for condition in pod.status.conditions or ())
+UNKNOWN = Condition("Ready", "Unknown")
 
 
 def is_selected(pod: Pod, labels: Mapping[str, str]) -> bool:
@@ -26,14 +20,18 @@ def is_selected(pod: Pod, labels: Mapping[str, str]) -> bool:
 
 
 def endpoints_of(pod: Pod, ports: Sequence[int]) -> tuple[Listing, ...]:
-    """The endpoints of a pod, in the order of `ports`. One without an address, or that has ended, has none.
+    """The endpoints of a pod, in the order of `ports`; none of one without an address, or that has ended.
+
+    They are ready when Kubernetes says Ready and the pod is not being deleted.
 
     An endpoint is told by the pod's UID and its port: another pod of the same name or address is another endpoint.
     """
     address = _address(pod)
     if address is None or pod.status.phase in ENDED_PHASES:
         return ()
-    name, uid, ready = pod.metadata.name, pod.metadata.uid, is_ready(pod)
+    name, uid = pod.metadata.name, pod.metadata.uid
+    readiness = next((condition for condition in pod.status.conditions or () if condition.type == "Ready"), UNKNOWN)
+    is_ready = readiness.status == "True" and pod.metadata.deletion_timestamp is None
     restarts = sum(container.restart_count for container in pod.status.container_statuses or ())
     active = _active_ports(pod)
     return tuple(
@@ -42,10 +40,10 @@ def endpoints_of(pod: Pod, ports: Sequence[int]) -> tuple[Listing, ...]:
                 id=f"{uid}/{port}",
                 name=name if len(ports) == 1 else f"{name}:{port}",
                 address=f"{address}:{port}",
-                labels=pod.metadata.labels or {},
+                node=pod.spec.node_name or "",
             ),
-            ready,
-            restarts,
+            is_ready,
+            incarnation=f"{restarts} restarts, readiness of {readiness.last_transition_time}",
         )
         for port in ports
         if active is None or port in active

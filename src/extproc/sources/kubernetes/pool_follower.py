@@ -75,9 +75,12 @@ class PoolFollower:
             self.find(group, None)
 
     def hear(self, group: Group, *, is_connected: bool) -> None:
-        """Takes in whether a group was read as it should. One is enough: the other may not even be served."""
+        """Takes in whether a group was read as it should. The one that has the pool counts; where none has it, one that
+        can be read is enough, as the other may not even be served.
+        """
         (self._connected.add if is_connected else self._connected.discard)(group)
-        self._meters.say_source(SOURCE, is_connected=bool(self._connected))
+        holders = [group for group, pool in self._found.items() if pool is not None]
+        self._meters.say_source(SOURCE, is_connected=not self._connected.isdisjoint(holders or self._groups))
 
 
 class _OneGroup:

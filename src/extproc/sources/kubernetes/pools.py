@@ -25,6 +25,7 @@ class Selection(NamedTuple):
     labels: Mapping[str, str] | None
     """The same as labels that must all be there; None where it is more than that."""
     ports: tuple[int, ...]
+    """Each once."""
 
 
 def selection_of(pool: InferencePool) -> tuple[Selection | None, str]:
@@ -40,7 +41,7 @@ def selection_of(pool: InferencePool) -> tuple[Selection | None, str]:
     labels = {key: value for key, value in stated.items() if isinstance(value, str)}
     if not labels:
         return None, "its selector has no labels"
-    ports = tuple(port.number for port in spec.target_ports or ())
+    ports = tuple(dict.fromkeys(port.number for port in spec.target_ports or ()))
     if spec.target_port_number is not None and not ports:
         ports = (spec.target_port_number,)
     if not ports or not all(1 <= port <= 65535 for port in ports):

@@ -20,13 +20,18 @@ from random import Random
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from extproc.errors import ApiAnswerError, ApiError, ApiStatusError
+from extproc.sources.backoff import Backoff
 from extproc.sources.kubernetes.client import ApiClient
+from extproc.sources.kubernetes.complaints import Complaints
 from extproc.sources.kubernetes.objects import Bookmark, Decoder, Gone, KubernetesObject, Seen, Status
 from extproc.telemetry.logs import Log
 
 PAGE_OBJECTS = 500
-WATCH_S = 300
-"""A watch is asked for this long, up to twice as long: the API server spreads the reconnects of its clients by it."""
+WATCH_RATIO = (0.7, 0.85)
+"""A watch is asked for this part of the longest silence. Two seconds before the end the API server sends a bookmark, by
+itself only after a minute: without any, a quiet pool's version grows too old to go on from. Source: measured, 1.36.
+"""
+LONGEST_RETRY_AFTER_S = 60.0
 GONE = 410
 NOT_FOUND = 404
 FORBIDDEN = 403
@@ -43,10 +48,9 @@ class Pace(NamedTuple):
     first_backoff_s: float = 0.2
     longest_backoff_s: float = 10.0
     silence_s: float = 30.0
-    """A stream without a byte for this long is opened anew: bookmarks come once a minute, and a half-open connection
-    must not hide changes for longer."""
+    """A stream without a byte for this long is opened anew: a half-open connection must not hide changes for longer."""
     healthy_s: float = 5.0
-    """A watch that has lived this long was a good one: the back-off starts again from the first."""
+    """A watch that was open for this long was a good one: the back-off starts again from the first."""
 
 
 class Follower(Protocol[T_contra]):
@@ -88,9 +92,9 @@ class Reflector(Generic[T]):
         self._pace = pace
         self._clock = clock
         self._rng = rng
-        self._backoff_s = pace.first_backoff_s
-        self._complaints: dict[str, str] = {}
-        """What was last said to be wrong with listing, and with watching."""
+        self._backoff = Backoff(pace.first_backoff_s, pace.longest_backoff_s, rng=rng)
+        self._complaints = Complaints(path)
+        self._watching_since_s: float | None = None
 
     def __repr__(self) -> str:
         return f"<Reflector of {self._path} {self._selector}>"
@@ -99,8 +103,8 @@ class Reflector(Generic[T]):
         """Lists and watches for ever."""
         version = ""
         while True:
-            started_s, pause_s = self._clock(), 0.0
-            doing = "list"
+            doing, pause_s, has_failed = "list", 0.0, False
+            self._watching_since_s = None
             try:
                 if not version:
                     version = await self._list()
@@ -108,17 +112,22 @@ class Reflector(Generic[T]):
                 doing = "watch"
                 version = await self._watch(version)
             except ApiError as exc:
-                version = ""
+                version, has_failed = "", True
                 pause_s = self._complain(doing, exc)
             except Exception:  # noqa: BLE001 - a defect in reading one answer must not end the server
-                version = ""
+                version, has_failed = "", True
                 self._follower.hear(is_connected=False)
                 _log.exception("Kubernetes was read in an unforeseen way", path=self._path)
-            if self._clock() - started_s >= self._pace.healthy_s:
-                self._backoff_s = self._pace.first_backoff_s
-            else:
-                pause_s = max(pause_s, self._grow_backoff())
+            is_healthy = self._has_watched_for(self._pace.healthy_s)
+            if is_healthy:
+                self._backoff.reset()
+            if has_failed or not is_healthy:
+                pause_s = max(pause_s, self._backoff.pause_s())
             await asyncio.sleep(pause_s)
+
+    def _has_watched_for(self, seconds: float) -> bool:
+        since_s = self._watching_since_s
+        return since_s is not None and self._clock() - since_s >= seconds
 
     async def _list(self) -> str:
         """Hands the follower the whole list. Returns its version. Errors: ApiError; then the follower got nothing."""
@@ -144,10 +153,11 @@ class Reflector(Generic[T]):
             **self._selector,
             "resourceVersion": version,
             "allowWatchBookmarks": "true",
-            "timeoutSeconds": str(self._rng.randint(WATCH_S, 2 * WATCH_S)),
+            "timeoutSeconds": str(max(1, int(self._pace.silence_s * self._rng.uniform(*WATCH_RATIO)))),
         }
         try:
             async with self._client.watch(self._path, params, silence_s=self._pace.silence_s) as batches:
+                self._watching_since_s = self._clock()
                 self._settle("watch")
                 async for lines in batches:
                     version = self._take(lines, version)
@@ -183,23 +193,17 @@ class Reflector(Generic[T]):
 
     def _settle(self, doing: str) -> None:
         """The server answered as it should."""
-        if self._complaints.pop(doing, ""):
-            _log.info(f"Kubernetes lets us {doing} again", path=self._path)
+        self._complaints.settle(doing)
         self._follower.hear(is_connected=True)
 
     def _complain(self, doing: str, exc: ApiError) -> float:
-        """Says what went wrong, the same once. Returns the seconds that the server asks to be left alone."""
-        if isinstance(exc, ApiStatusError) and exc.status == GONE:
+        """Says what went wrong. Returns how long the server asks to be left alone, in seconds."""
+        status = exc.status if isinstance(exc, ApiStatusError) else None
+        if status == GONE and doing == "watch":
             return 0.0  # nothing is wrong: this client was away for longer than the server remembers
         self._follower.hear(is_connected=False)
-        if isinstance(exc, ApiStatusError) and exc.status in (NOT_FOUND, FORBIDDEN):
+        if status in (NOT_FOUND, FORBIDDEN):
             self._follower.miss()
-        if str(exc) != self._complaints.get(doing):
-            self._complaints[doing] = str(exc)
-            _log.warning(f"Kubernetes does not let us {doing}", path=self._path, problem=exc)
-        return (exc.retry_after_s or 0.0) if isinstance(exc, ApiStatusError) else 0.0
-
-    def _grow_backoff(self) -> float:
-        backoff_s = self._backoff_s
-        self._backoff_s = min(2 * backoff_s, self._pace.longest_backoff_s)
-        return backoff_s * self._rng.uniform(0.5, 1.5)
+        self._complaints.say(doing, exc)
+        retry_after_s = exc.retry_after_s if isinstance(exc, ApiStatusError) else None
+        return min(retry_after_s or 0.0, LONGEST_RETRY_AFTER_S)

@@ -3,24 +3,22 @@
 import asyncio
 from collections.abc import Callable
 from random import Random
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from urllib.parse import quote
 
-from extproc.errors import ApiError, ApiStatusError
+from extproc.sources.backoff import Backoff
 from extproc.sources.kubernetes.access import Access
 from extproc.sources.kubernetes.client import ApiClient
-from extproc.sources.kubernetes.objects import Decoder, InferencePool, Pod
+from extproc.sources.kubernetes.doubts import Doubts
+from extproc.sources.kubernetes.objects import Decoder, InferencePool, KubernetesObject, Pod
 from extproc.sources.kubernetes.pod_follower import PodFollower, Report
 from extproc.sources.kubernetes.pool_follower import PoolFollower
 from extproc.sources.kubernetes.pools import GROUPS, Group, Selection
-from extproc.sources.kubernetes.reflector import NOT_FOUND, Pace, Reflector
+from extproc.sources.kubernetes.reflector import Follower, Pace, Reflector
 from extproc.sources.meters import SourceMeters
-from extproc.telemetry.logs import Log
 from extproc.values.pool import Pool
 
-READINGS_AT_ONCE = 8
-
-_log = Log("sources.kubernetes")
+T = TypeVar("T", bound=KubernetesObject)
 
 
 class Wanted(NamedTuple):
@@ -52,24 +50,21 @@ class KubernetesPool:
         self._clock = clock
         self._rng = rng
         self._pace = pace
-        self._doubted: asyncio.Queue[str] = asyncio.Queue()
-        self._in_doubt: set[str] = set()
+        backoff = Backoff(pace.first_backoff_s, pace.longest_backoff_s, rng=rng)
+        self._doubts = Doubts(path=self._pods_path, client=ApiClient(access), backoff=backoff)
 
     def __repr__(self) -> str:
         return f"<KubernetesPool {self.pool}>"
 
     def doubt(self, endpoint_id: str) -> None:
         """Asks for the endpoint's pod to be read again from the API server: it does not behave as if it were there."""
-        if endpoint_id not in self._in_doubt:
-            self._in_doubt.add(endpoint_id)
-            self._doubted.put_nowait(endpoint_id)
+        self._doubts.add(endpoint_id)
 
     async def run(self, report: Report, meters: SourceMeters) -> None:
         """Follows the pool for ever. What is known is never taken back because the API server is away."""
         follower = PodFollower(report=report, meters=meters)
         async with asyncio.TaskGroup() as tasks:
-            for number in range(READINGS_AT_ONCE):
-                tasks.create_task(self._read_doubted(follower), name=f"reading of doubted pods {number}")
+            tasks.create_task(self._doubts.run(follower), name="pods in doubt")
             if self._wanted.selection is not None:
                 follower.select(self._wanted.selection)
                 await self._follow_pods(self._wanted.selection, follower)
@@ -94,29 +89,21 @@ class KubernetesPool:
 
     async def _follow_pool(self, group: Group, pools: PoolFollower) -> None:
         namespace = quote(self.pool.namespace, safe="")
-        client = ApiClient(self._access)
-        try:
-            await Reflector(
-                client=client,
-                path=f"/apis/{group.name}/{group.version}/namespaces/{namespace}/inferencepools",
-                selector={"fieldSelector": f"metadata.name={self.pool.name}"},
-                decoder=Decoder(InferencePool),
-                follower=pools.of(group),
-                pace=self._pace,
-                clock=self._clock,
-                rng=self._rng,
-            ).run()
-        finally:
-            await client.close()
+        path = f"/apis/{group.name}/{group.version}/namespaces/{namespace}/inferencepools"
+        selector = {"fieldSelector": f"metadata.name={self.pool.name}"}
+        await self._reflect(path, selector, Decoder(InferencePool), pools.of(group))
 
     async def _follow_pods(self, selection: Selection, follower: PodFollower) -> None:
+        await self._reflect(self._pods_path, {"labelSelector": selection.selector}, Decoder(Pod), follower)
+
+    async def _reflect(self, path: str, selector: dict[str, str], decoder: Decoder[T], follower: Follower[T]) -> None:
         client = ApiClient(self._access)
         try:
             await Reflector(
                 client=client,
-                path=self._pods_path,
-                selector={"labelSelector": selection.selector},
-                decoder=Decoder(Pod),
+                path=path,
+                selector=selector,
+                decoder=decoder,
                 follower=follower,
                 pace=self._pace,
                 clock=self._clock,
@@ -128,27 +115,3 @@ class KubernetesPool:
     @property
     def _pods_path(self) -> str:
         return f"/api/v1/namespaces/{quote(self.pool.namespace, safe='')}/pods"
-
-    async def _read_doubted(self, follower: PodFollower) -> None:
-        """Reads the pods of doubted endpoints, for ever."""
-        client, decoder = ApiClient(self._access), Decoder(Pod)
-        try:
-            while True:
-                endpoint_id = await self._doubted.get()
-                self._in_doubt.discard(endpoint_id)
-                if (pod := follower.find(endpoint_id)) is None:
-                    continue
-                try:
-                    content = await client.get(f"{self._pods_path}/{quote(pod.metadata.name, safe='')}", {})
-                    found = decoder.read(content)
-                except ApiStatusError as exc:
-                    if exc.status != NOT_FOUND:
-                        _log.warning("a suspect endpoint's pod could not be read", pod=pod.metadata.name, problem=exc)
-                        continue
-                    found = None
-                except ApiError as exc:
-                    _log.warning("a suspect endpoint's pod could not be read", pod=pod.metadata.name, problem=exc)
-                    continue
-                follower.correct(pod, found)
-        finally:
-            await client.close()

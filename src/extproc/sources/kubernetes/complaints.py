@@ -1,0 +1,26 @@
+"""What is said of an API server that does not answer as it should: each kind of trouble once, until it is over."""
+
+from extproc.errors import ApiError, ApiStatusError
+from extproc.telemetry.logs import Log
+
+_log = Log("sources.kubernetes")
+
+
+class Complaints:
+    """The troubles with one path, by what was tried there. Texts differ from answer to answer; kinds do not."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._said: dict[str, object] = {}
+
+    def say(self, doing: str, exc: ApiError) -> None:
+        """Logs that `doing` failed, unless it was last said to fail in the same way."""
+        kind = exc.status if isinstance(exc, ApiStatusError) else type(exc)
+        if self._said.get(doing) != kind:
+            self._said[doing] = kind
+            _log.warning(f"Kubernetes does not let us {doing}", path=self._path, problem=exc)
+
+    def settle(self, doing: str) -> None:
+        """Logs that `doing` succeeds again, where it was said to fail."""
+        if self._said.pop(doing, None) is not None:
+            _log.info(f"Kubernetes lets us {doing} again", path=self._path)
