@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 
 import click
 
-from bench import p1_throughput, p2_latency, p3_decision, p4_bodies, p5_messages, slow_uploads
+from bench import p1_throughput, p2_latency, p3_decision, p4_bodies, p5_messages, pool_size, slow_uploads
 from bench.machine import describe_machine
 from bench.results import HEADER, BenchError, Result
 
@@ -16,6 +16,7 @@ BENCHMARKS: Mapping[str, Callable[[], AsyncIterator[Result]]] = {
     "p4": p4_bodies.run,
     "p5": p5_messages.run,
     "p-slow": slow_uploads.run,
+    "p-pods": pool_size.run,
 }
 
 

@@ -33,21 +33,47 @@ async def serve_endpoints(models: Sequence[str], *, max_body_bytes: int = 1 << 2
         yield [f"127.0.0.1:{ports[f'endpoint-{index}']}" for index in range(len(models))]
 
 
+@asynccontextmanager
+async def serve_nets(models: Sequence[str], *, max_body_bytes: int = 1 << 20) -> AsyncIterator[int]:
+    """Endpoints on one port of all of loopback: each address of 127.1.0.0/16 lists the first of `models`, and so on.
+
+    Yields the port.
+    """
+    chains = [
+        {
+            "name": model,
+            "filter_chain_match": {"prefix_ranges": [{"address_prefix": f"127.{1 + index}.0.0", "prefix_len": 16}]},
+            "filters": [_manager(model, max_body_bytes)],
+        }
+        for index, model in enumerate(models)
+    ]
+    address = {"socket_address": {"address": "0.0.0.0", "port_value": 0}}
+    # All of a pool connects to this one listener at once; what does not fit would wait a second for its next SYN.
+    listener = {"name": "nets", "address": address, "filter_chains": chains, "tcp_backlog_size": 4096}
+    config = {"admin": {"address": _any_port()}, "static_resources": {"listeners": [listener]}}
+    async with Envoy(config) as envoy:
+        yield envoy.port
+
+
 def _listener(index: int, model: str, max_body_bytes: int) -> dict[str, object]:
+    chains = [{"filters": [_manager(model, max_body_bytes)]}]
+    return {"name": f"endpoint-{index}", "address": _any_port(), "filter_chains": chains}
+
+
+def _manager(model: str, max_body_bytes: int) -> dict[str, object]:
     card = {"id": model, "object": "model", "created": 1, "owned_by": "vllm", "root": model, "max_model_len": 4096}
     listing = json.dumps({"object": "list", "data": [card]})
     routes = [_route({"path": "/v1/models"}, listing), _route({"prefix": "/"}, '{"object": "chat.completion"}')]
     # Without the buffer filter an answer would come before the request's end and cost its connection.
     buffer = _typed("envoy.filters.http.buffer", "http.buffer.v3.Buffer", max_request_bytes=max_body_bytes)
     router = _typed("envoy.filters.http.router", "http.router.v3.Router")
-    manager = _typed(
+    return _typed(
         "envoy.filters.network.http_connection_manager",
         "network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix="endpoint",
         route_config={"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
         http_filters=[buffer, router],
     )
-    return {"name": f"endpoint-{index}", "address": _any_port(), "filter_chains": [{"filters": [manager]}]}
 
 
 def _route(match: dict[str, str], body: str) -> dict[str, object]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import aiohttp
 
 from bench.modes import FULL_DUPLEX, FULL_DUPLEX_TRACK, ISTIO_DETACH, Mode
-from bench.processes import Picker
+from bench.processes import Picker, endpoints_file
 from bench.results import BenchError, Result
 from extproc.cli.demo.envoy import Envoy, GatewaySettings
 from extproc.sim.engine import EngineSettings
@@ -52,7 +52,9 @@ async def _count(mode: Mode, endpoint: str) -> tuple[dict[str, float], dict[str,
     """The picker's counters before and after the requests."""
     async with AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="extproc-bench-")))
-        picker = await stack.enter_async_context(Picker([endpoint], directory, config=mode.picker_config))
+        picker = await stack.enter_async_context(
+            Picker(endpoints_file([endpoint], directory), config=mode.picker_config)
+        )
         gateway = await stack.enter_async_context(
             Envoy(GatewaySettings(endpoints=[endpoint], picker=picker.address, processing_mode=mode.filter))
         )

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -31,11 +32,14 @@ class PythonServer(ABC):
         self._process: asyncio.subprocess.Process | None = None
         self._drain: asyncio.Task[None] | None = None
         self._tail: deque[str] = deque(maxlen=20)
+        self.begun_at_s = 0.0
+        """The time of the day at which the process was begun."""
 
     def __repr__(self) -> str:
         return f"<PythonServer {' '.join(self._arguments)}>"
 
     async def __aenter__(self) -> Self:
+        self.begun_at_s = time.time()
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -101,10 +105,14 @@ class PythonServer(ABC):
         assert self._process.stdout is not None
         async for line in self._process.stdout:
             text = line.decode(errors="replace").rstrip()
-            self._tail.append(text)
+            self._hear(text)
             if found := re.search(pattern, text):
                 return found
         raise BenchError("\n".join([f"{self!r} ended before it was ready:", *self._tail]))
+
+    def _hear(self, line: str) -> None:
+        """Takes in a line that the process has printed."""
+        self._tail.append(line)
 
     async def _read_on(self) -> None:
         with contextlib.suppress(BenchError):
@@ -127,20 +135,23 @@ class PythonServer(ABC):
             await self._drain
 
 
+def endpoints_file(endpoints: Sequence[str], directory: Path) -> str:
+    """The flag of a picker that serves these endpoints. `directory` has to outlive it."""
+    file = directory / "endpoints.yaml"
+    lines = [f'      - {{name: pod-{index}, address: "{address}"}}' for index, address in enumerate(endpoints)]
+    file.write_text("\n".join(["pools:", "  - name: bench", "    endpoints:", *lines, ""]))
+    return f"--endpoints-file={file}"
+
+
 class Picker(PythonServer):
     """`extproc serve` on free ports, with its defaults where `config` says nothing else.
 
-    Ready when it says so: every endpoint has been probed. `directory` has to outlive it.
+    `source`: the flags that say where its endpoints come from. Ready when it says so: every endpoint has been probed.
     """
 
-    def __init__(
-        self, endpoints: Sequence[str], directory: Path, *, config: Mapping[str, object] | None = None
-    ) -> None:
-        file = directory / "endpoints.yaml"
-        lines = [f'      - {{name: pod-{index}, address: "{address}"}}' for index, address in enumerate(endpoints)]
-        file.write_text("\n".join(["pools:", "  - name: bench", "    endpoints:", *lines, ""]))
+    def __init__(self, *source: str, config: Mapping[str, object] | None = None) -> None:
         super().__init__(
-            *("extproc", "serve", f"--endpoints-file={file}", "--secure-serving=false", "--listen-address=127.0.0.1"),
+            *("extproc", "serve", *source, "--secure-serving=false", "--listen-address=127.0.0.1"),
             *("--grpc-port=0", "--grpc-health-port=0", "--metrics-port=0", "--drain-delay=0s"),
             *((f"--config-text={json.dumps(dict(config))}",) if config else ()),
         )

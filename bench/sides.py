@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from bench.chat import SMALL_BYTES, Request, chat_requests
 from bench.modes import Mode
-from bench.processes import Picker, PythonServer, Reference
+from bench.processes import Picker, PythonServer, Reference, endpoints_file
 from extproc.cli.demo.envoy import Envoy, GatewaySettings
 
 Server = TypeVar("Server", bound=PythonServer, covariant=True)
@@ -42,7 +42,9 @@ async def serve_sides(mode: Mode, endpoints: Sequence[str], *, body_bytes: int =
     requests = chat_requests(body_bytes=body_bytes, names_model_in_header=mode.names_model_in_header)
     async with AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="extproc-bench-")))
-        picker = await stack.enter_async_context(Picker(endpoints, directory, config=mode.picker_config))
+        picker = await stack.enter_async_context(
+            Picker(endpoints_file(endpoints, directory), config=mode.picker_config)
+        )
         reference = await stack.enter_async_context(Reference(endpoints, directory, mode=mode, body=requests[0].body))
         gateways = [
             await stack.enter_async_context(

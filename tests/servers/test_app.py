@@ -35,7 +35,7 @@ def test_everything_that_keeps_it_from_starting_is_told_at_once() -> None:
     with pytest.raises(ConfigError) as error:
         build(settings, environ={}, clock=time.monotonic, rng=Random(1))
     assert [problem.where for problem in error.value.problems] == [
-        "--endpoints-file",
+        "--pool-name",
         "probes.bearerTokenFile",
         "/no/tls.crt",
         "/no/tls.key",

@@ -18,6 +18,7 @@ from extproc.values.model import ModelCard
 
 CONNECT_TIMEOUT_S = 0.3
 """Short, so that three failures to connect fit into the second that makes an endpoint suspect."""
+KNOCK_AFTER_S = 0.5
 LARGEST_ANSWER_BYTES = 4 << 20
 MOST_MODELS = 10_000
 LONGEST_NAME = 512
@@ -121,8 +122,8 @@ def build_ssl_context(settings: ProbeSettings) -> ssl.SSLContext | None:
 class ModelsClient:
     """Asks endpoints for their models. Use as an async context manager.
 
-    Each question goes over a connection of its own, since only a new one tells a host that is dead from an engine that
-    is slow. Over TLS connections are kept: a handshake costs too much.
+    Connections are kept, as one for each question would cost more than the question. On a kept one a dead host is as
+    silent as a slow engine, so whoever is silent for a while is knocked at.
     """
 
     def __init__(self, settings: ProbeSettings) -> None:
@@ -132,7 +133,7 @@ class ModelsClient:
 
     async def __aenter__(self) -> "ModelsClient":
         ssl_context = self._ssl if self._ssl is not None else True
-        connector = aiohttp.TCPConnector(limit=0, ssl=ssl_context, force_close=self._ssl is None)
+        connector = aiohttp.TCPConnector(limit=0, ssl=ssl_context)
         self._session = aiohttp.ClientSession(connector=connector, auto_decompress=True, trust_env=False)
         return self
 
@@ -142,6 +143,16 @@ class ModelsClient:
 
     async def list_models(self, endpoint: Endpoint, *, timeout_s: float) -> tuple[ModelCard, ...]:
         """The models that `endpoint` lists now. Errors: ProbeError, saying how it failed."""
+        asking = asyncio.create_task(self._ask(endpoint, timeout_s))
+        try:
+            answered, _ = await asyncio.wait((asking,), timeout=KNOCK_AFTER_S)
+            if not answered and timeout_s > KNOCK_AFTER_S:
+                await _knock(endpoint)
+            return await asking
+        finally:
+            asking.cancel()
+
+    async def _ask(self, endpoint: Endpoint, timeout_s: float) -> tuple[ModelCard, ...]:
         assert self._session is not None, "used outside of its context"  # noqa: S101
         url = f"{self._settings.scheme}://{endpoint.address}{self._settings.models.path}"
         # aiohttp's time to connect takes in the TLS handshake, and a slow handshake is no connect failure.
@@ -176,6 +187,21 @@ class ModelsClient:
         except (OSError, UnicodeDecodeError) as exc:
             raise ProbeError(Failure.UNAUTHORIZED, f"{file}: {exc}") from exc
         return {"Authorization": f"Bearer {token.strip()}"}
+
+
+async def _knock(endpoint: Endpoint) -> None:
+    """Errors: ProbeError where no new connection to the endpoint comes about."""
+    host, _, port = endpoint.address.rpartition(":")
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+    except TimeoutError as exc:
+        raise ProbeError(Failure.CONNECT, "silent, and no new connection in time") from exc
+    except ConnectionRefusedError as exc:
+        raise ProbeError(Failure.REFUSED, "silent, and a new connection was refused") from exc
+    except OSError as exc:
+        raise ProbeError(Failure.CONNECT, exc.strerror or str(exc)) from exc
+    writer.close()
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

@@ -20,6 +20,8 @@ ROUND_SPACING_S = 0.2
 """Extra rounds start at least this far apart; a little less than the age at which the director calls them stale."""
 ROUND_PROBES_PER_S = 400
 """Extra rounds ask no more than this many endpoints a second on average, however many clients name unknown models."""
+REGULAR_PROBES_PER_S = 400
+"""The interval grows with a pool that would need more: a probe takes half a millisecond of a core."""
 ROUND_TIMEOUT_S = 1.0
 PROBES_AT_ONCE = 256
 KIND = "models"
@@ -30,6 +32,11 @@ _log = Log("probes.models")
 def round_spacing_s(endpoints: int) -> float:
     """Seconds between the starts of two extra rounds that each ask this many endpoints."""
     return max(ROUND_SPACING_S, endpoints / ROUND_PROBES_PER_S)
+
+
+def regular_interval_s(interval_s: float, endpoints: int) -> float:
+    """Seconds between two regular probes of an endpoint, in a pool of this many."""
+    return max(interval_s, endpoints / REGULAR_PROBES_PER_S)
 
 
 class ProbeMeters(Protocol):
@@ -124,7 +131,8 @@ class ModelProber:
                 await self._probe(endpoint, self._settings.timeout_s)
                 state = self._store.snapshot.endpoints.get(endpoint.id)
                 if state is not None and _is_well(state):
-                    delay_s, backoff_s = self._settings.interval_s, FIRST_BACKOFF_S
+                    delay_s = regular_interval_s(self._settings.interval_s, len(self._watches))
+                    backoff_s = FIRST_BACKOFF_S
                 else:
                     delay_s = backoff_s
                     if state is None or state.is_suspect or not state.connect_failures_s:

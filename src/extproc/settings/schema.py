@@ -260,7 +260,8 @@ class ModelProbeSettings(Group):
 
     interval_s: PositiveDuration = setting(
         5.0,
-        "Time between two probes of an endpoint that answers. What an engine unloads unannounced is known after it.",
+        "Time between two probes of an endpoint that answers; longer in a pool that would need more than 400 probes a "
+        "second. What an engine unloads unannounced is known after it.",
         key="interval",
     )
     timeout_s: PositiveDuration = setting(5.0, "Time for one answer; a late one evicts nothing.", key="timeout")
