@@ -124,7 +124,7 @@ class ModelProber:
     async def _watch(self, endpoint: Endpoint, hurry: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
         overdue = loop.call_later(self._settings.first_answer_budget_s, self._say_overdue, endpoint)
-        backoff_s = FIRST_BACKOFF_S
+        backoff_s, was_well = FIRST_BACKOFF_S, False
         try:
             while True:
                 hurry.clear()
@@ -132,7 +132,9 @@ class ModelProber:
                 state = self._store.snapshot.endpoints.get(endpoint.id)
                 if state is not None and _is_well(state):
                     delay_s = regular_interval_s(self._settings.interval_s, len(self._watches))
-                    backoff_s = FIRST_BACKOFF_S
+                    # Those that came at once would be probed at once ever after: the first interval is any part of one.
+                    delay_s *= 1.0 if was_well else self._rng.random()
+                    backoff_s, was_well = FIRST_BACKOFF_S, True
                 else:
                     delay_s = backoff_s
                     if state is None or state.is_suspect or not state.connect_failures_s:
