@@ -96,10 +96,16 @@ async def test_the_picker_serves_as_any_user_from_a_read_only_tree(tmp_path: Pat
 def test_the_settings_are_checked_as_any_user(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("server: {drainDelay: 5s}")
     result = subprocess.run(
-        command(tmp_path, "check", str(tmp_path / "config.yaml")),
-        cwd="/", env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, check=False, timeout=30,
-    )  # fmt: skip
+        command(tmp_path, "check", str(tmp_path / "config.yaml"), "--pool-name=llm"),
+        cwd="/",
+        env={"PATH": os.environ["PATH"], "KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
     assert "drainDelay" in result.stdout, result.stderr
+    assert "# pool default/llm: Kubernetes, by the service account in /var/run/secrets" in result.stdout
 
 
 def test_the_image_starts_as_the_manifests_expect() -> None:

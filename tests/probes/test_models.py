@@ -12,7 +12,7 @@ from tests.e2e.pods import PodServer, addresses
 from tests.probes.silence import silent_host
 
 from extproc.probes.client import ModelsClient
-from extproc.probes.models import ModelProber, round_spacing_s
+from extproc.probes.models import ModelProber, regular_interval_s, round_spacing_s
 from extproc.registry.changes import PoolListed
 from extproc.registry.store import Store
 from extproc.settings.schema import ProbeSettings
@@ -267,3 +267,8 @@ async def test_probes_of_an_endpoint_end_with_it() -> None:
         site.list_pool()
         assert site.store.snapshot.models == {}
         assert repr(site.prober) == "<ModelProber of 0 endpoints>"
+
+
+@pytest.mark.parametrize(("endpoints", "interval_s"), [(1, 5.0), (2000, 5.0), (4000, 10.0)])
+def test_the_interval_grows_with_a_pool_that_would_need_too_many_probes(endpoints: int, interval_s: float) -> None:
+    assert regular_interval_s(5.0, endpoints) == interval_s

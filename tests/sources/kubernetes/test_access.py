@@ -75,6 +75,20 @@ async def test_tokens_are_read_anew_at_each_loading(home: Path) -> None:
     assert header_of(await configuration.auth_settings()) == {"authorization": "Bearer two"}
 
 
+async def test_a_token_in_a_file_may_end_with_a_line_feed(home: Path) -> None:
+    (home / "token").write_text("from-file\n")
+    document = yaml.safe_load(kubeconfig(""))
+    document["users"][0]["user"] = {"tokenFile": str(home / "token")}
+    (home / ".kube/config").write_text(yaml.safe_dump(document))
+    configuration = await find_access(None, environ={}, home=home).load()
+    assert header_of(await configuration.auth_settings()) == {"authorization": "Bearer from-file"}
+
+
+async def test_in_a_cluster_no_proxy_of_the_environment_is_used(service_account: Path, tmp_path: Path) -> None:
+    access = find_access(None, environ=IN_CLUSTER, home=tmp_path, service_account=service_account)
+    assert (await access.load()).client_session_kwargs == {"trust_env": False}
+
+
 def test_without_any_way_the_problem_names_them(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"this is no pod, and there is neither KUBECONFIG nor .*/\.kube/config"):
         find_access(None, environ={}, home=tmp_path)

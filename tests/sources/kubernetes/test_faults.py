@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 from tests.api_gate import How, Kind
 from tests.api_objects import CREATED, PODS, POOLS_V1, Manifest, pod, pod_status, pool_v1
 from tests.cluster import Cluster
@@ -14,6 +15,7 @@ from tests.real_apiserver import PICKER_USER
 from tests.sources.kubernetes.following import HURRY, LABELS, POOL, Following, following
 
 from extproc.sources.kubernetes.access import find_access
+from extproc.sources.kubernetes.pools import Selection
 from extproc.sources.kubernetes.reflector import Pace
 
 
@@ -234,6 +236,29 @@ async def test_a_token_that_was_rotated_is_read_again(double: Cluster, tmp_path:
         await double.create(pod("b", LABELS, "10.0.0.2"))
         file.write_text("fresh")
         await told.until_outline(a=True, b=True)
+
+
+async def test_a_program_for_tokens_that_fails_at_first_is_run_again(cluster: Cluster, tmp_path: Path) -> None:
+    """The client library goes on without a token then, as nobody: a 401 by some API servers, a 403 by most."""
+    credential = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential"}
+    answer = json.dumps(credential | {"status": {"token": cluster.token}})
+    script = f"if [ -e {tmp_path}/tried ]; then echo '{answer}'; else touch {tmp_path}/tried; exit 1; fi"
+    kubeconfig = tmp_path / "exec"
+    cluster.write_kubeconfig(kubeconfig)
+    document = yaml.safe_load(kubeconfig.read_text())
+    program = {
+        "apiVersion": credential["apiVersion"],
+        "command": "sh",
+        "args": ["-c", script],
+        "interactiveMode": "Never",
+    }
+    document["users"][0]["user"] = {"exec": program}
+    kubeconfig.write_text(yaml.safe_dump(document))
+    await cluster.create(pod("a", LABELS, "10.0.0.1"))
+    access = find_access(str(kubeconfig), environ={}, home=tmp_path)
+    selection = Selection("app=llm", None, (8000,))
+    async with following(cluster, tmp_path, access=access, selection=selection) as told:
+        await told.until_outline(a=True)
 
 
 async def test_a_right_that_is_missing_is_said_once_and_picked_up(

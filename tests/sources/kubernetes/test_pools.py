@@ -23,6 +23,7 @@ def selected(spec: Any) -> tuple[Selection | None, str]:
     [
         pytest.param(pool_v1("llm", LABELS)["spec"], (8000,), id="v1"),
         pytest.param(pool_v1("llm", LABELS, (8000, 8001))["spec"], (8000, 8001), id="v1 of two ports"),
+        pytest.param(pool_v1("llm", LABELS, (8000, 8000))["spec"], (8000,), id="v1, a port twice"),
         pytest.param(pool_v1alpha2("llm", LABELS, 8080)["spec"], (8080,), id="v1alpha2"),
     ],
 )

@@ -54,6 +54,7 @@ def test_gos_syntax(arguments: list[str], normal: list[str]) -> None:
         pytest.param(["--grpc-prot=1"], "unknown flag --grpc-prot, did you mean --grpc-port?", id="mistyped"),
         pytest.param(["-grpcProt=1"], "unknown flag --grpcProt, did you mean --grpc-port?", id="mistyped camelCase"),
         pytest.param(["--zzz"], "unknown flag --zzz", id="like no other"),
+        pytest.param(["---grpc-port=1"], "unknown flag ---grpc-port, did you mean --grpc-port?", id="three dashes"),
         pytest.param(["-v4"], "unknown flag --v4, did you mean --v?", id="no bundling of letters"),
         pytest.param(["--grpc-port"], "flag --grpc-port needs a value", id="no value"),
         pytest.param(

@@ -30,6 +30,11 @@ from extproc.settings.problems import parse_mapping, read_text
             "probes: {scheme: htps}", "probes.scheme: 'htps' is none of http, https, did you mean https?", id="a choice"
         ),
         pytest.param("probes: {scheme: 5}", "probes.scheme: 5 is none of http, https", id="no word"),
+        pytest.param(
+            f"envoy: {{readUsage: 0x{'f' * 5000}}}",
+            "envoy.readUsage: input should be a valid boolean; got a very long int",
+            id="a number beyond all digits",
+        ),
         pytest.param("server: []", "server: must be a mapping; got []", id="a group that is none"),
         pytest.param(
             "server: {drainDelay: 5}",

@@ -166,6 +166,7 @@ def test_a_scorer_that_stands_twice_is_refused() -> None:
         pytest.param({"poolName": "", "dnsName": "a.b:80", "poolGroup": ""}, None, id="empty ones are none"),
         pytest.param({"endpointSelector": "a=b", "endpointTargetPorts": [8000, 1]}, None, id="a selector"),
         pytest.param({"endpointSelector": "a=b", "endpointTargetPorts": "8000, 1"}, None, id="its ports as text"),
+        pytest.param({"endpointSelector": "a=b", "endpointTargetPorts": [8000, 8000]}, None, id="a port twice"),
         pytest.param({"endpointSelector": "a=b"}, "needs endpointTargetPorts", id="a selector without ports"),
         pytest.param({"poolName": "a", "endpointTargetPorts": [1]}, "goes with endpointSelector", id="ports of a pool"),
         pytest.param({"poolName": "a", "endpointsFile": "b"}, "endpointsFile and poolName are given", id="two sources"),
@@ -210,8 +211,27 @@ def test_dns_names(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["pool", "pool:", "pool:0", "pool:65536", ":80", "10.0.0.1:80", "[::1]:80", "a b:80", "a..b:1"]
+    "name",
+    [
+        "pool",
+        "pool:",
+        "pool:0",
+        "pool:65536",
+        ":80",
+        "10.0.0.1:80",
+        "[::1]:80",
+        "a b:80",
+        "a..b:1",
+        "a" * 64 + ".b:1",
+        "a" * 60 + " :1",
+    ],
 )
 def test_no_dns_names(name: str) -> None:
     with pytest.raises(ValidationError, match=r"is not host:port|is no DNS name"):
         SourceSettings.model_validate({"dnsName": name})
+
+
+def test_ports_that_stand_twice_are_one() -> None:
+    for ports in ([8000, 8001, 8000], "8000,8001,8000"):
+        values = {"endpointSelector": "a=b", "endpointTargetPorts": ports}
+        assert SourceSettings.model_validate(values).endpoint_target_ports == (8000, 8001)
