@@ -24,6 +24,7 @@ from dns.rdatatype import RdataType
 from dns.resolver import NXDOMAIN
 
 from extproc.registry.changes import PoolListed
+from extproc.sources.backoff import Backoff
 from extproc.sources.meters import SourceMeters
 from extproc.telemetry.logs import Log, join_names
 from extproc.values.endpoint import Endpoint
@@ -119,7 +120,7 @@ class DnsName:
         self._families = {family: _Family() for family in FAMILIES}
         self._listed: frozenset[_Address] | None = None
         self._found_as: dns.name.Name | None = None
-        self._backoff_s = pace.first_backoff_s
+        self._backoff = Backoff(pace.first_backoff_s, pace.longest_backoff_s, rng=rng)
         self._told: set[str] = set()
         self._doubted = asyncio.Event()
 
@@ -213,16 +214,14 @@ class DnsName:
             if self._told:
                 self._told.clear()
                 _log.info("DNS answers again", name=self._name)
-            self._backoff_s = self._pace.first_backoff_s
+            self._backoff.reset()
             ttls = [answer.ttl_s for answer in said.values() if isinstance(answer, _Found)]
             return self._pace.rest_s(min(ttls), self._rng)
         problem = "; ".join(dict.fromkeys(problems))
         if problem not in self._told and len(self._told) < MOST_TOLD:
             self._told.add(problem)
             _log.warning("DNS does not answer, what is known stays", name=self._name, problem=problem)
-        backoff_s = self._backoff_s
-        self._backoff_s = min(2 * backoff_s, self._pace.longest_backoff_s)
-        return backoff_s * self._rng.uniform(0.5, 1.0)
+        return self._backoff.pause_s()
 
     async def _rest(self, pause_s: float, asked_at_s: float) -> None:
         """Returns when the pause is over, or sooner for a doubt."""
