@@ -41,6 +41,7 @@ class Following:
     def report(self, change: PoolListed | PoolChanged) -> None:
         """Takes in what the source reports."""
         if self.defects:
+            self._changed.set()
             raise self.defects.pop()
         self.reports[type(change).__name__] += 1
         self.store.apply(change, now=time.monotonic())

@@ -403,7 +403,7 @@ async def test_a_defect_in_reading_a_pod_does_not_end_it(
         await set_ready(cluster, "a", False)
         told.defects.append(ZeroDivisionError())
         told.source.doubt(told.id_of("a"))
-        await cluster.gate.wait_until(lambda: not told.defects)
+        await told.until(lambda: not told.defects)
         await set_ready(cluster, "b", False)
         told.source.doubt(told.id_of("b"))
         await told.until_outline(a=True, b=False)
