@@ -104,7 +104,7 @@ async def test_uploads_that_would_hold_too_much_together(mode: str) -> None:
 async def _fill(client: Http2Client, picker: Picker) -> tuple[list[Http2Stream], Answer]:
     """Three uploads that stay open, and the answer to one that is too much beside them.
 
-    Nobody tells when they have reached the picker. One that overtakes them gets in and may keep out one of theirs, which
+    Nobody tells when they have reached the picker. One that overtakes them gets in and may keep out one of them, which
     is read to its end before it is told so: then all of it begins anew.
     """
     async with asyncio.timeout(30):
