@@ -17,7 +17,7 @@ from extproc.admission.held import HeldBytes
 from extproc.admission.inflight import InFlight
 from extproc.admission.recent import RecentRoutes
 from extproc.director.decide import Director, DirectorPolicy
-from extproc.errors import ConfigError, Problem
+from extproc.errors import ConfigError, MissingError, Problem
 from extproc.probes.client import ModelsClient, find_problems
 from extproc.probes.models import ModelProber
 from extproc.protocol.codec import SERVICE_NAME
@@ -305,7 +305,7 @@ async def _never_return(coroutine: Coroutine[Any, Any, None], name: str) -> None
     raise RuntimeError(f"the task {name!r} ended")
 
 
-def missing_for_start(settings: Settings) -> list[Problem]:
+def _find_missing(settings: Settings) -> list[Problem]:
     """What a server must still be told before it can start."""
     source = settings.source
     if source.endpoints_file or source.pool_name or source.endpoint_selector or source.dns_name:
@@ -322,11 +322,14 @@ class Inputs(NamedTuple):
     certificate: Certificate | None
     """None for plaintext, or where it is wrong."""
     problems: list[Problem]
+    missing: list[Problem]
+    """What a server must still be told, or be given, before it can start."""
 
 
 def read_inputs(settings: Settings, *, environ: Mapping[str, str], clock: Callable[[], float], rng: Random) -> Inputs:
     """Reads what the settings name. `environ` is the process's environment."""
     problems = find_problems(settings.probes)
+    missing = _find_missing(settings)
     source, certificate = None, None
     try:
         certificate = load_certificate(settings.server)
@@ -334,12 +337,14 @@ def read_inputs(settings: Settings, *, environ: Mapping[str, str], clock: Callab
         problems.extend(exc.problems)
     try:
         source = open_source(settings.source, environ=environ, clock=clock, rng=rng)
+    except MissingError as exc:
+        missing.extend(exc.problems)
     except ConfigError as exc:
         file = settings.source.endpoints_file
         for problem in exc.problems:
             where = problem.where if not file or problem.where == file else f"{file}: {problem.where}"
             problems.append(Problem(where, problem.what))
-    return Inputs(source, certificate, problems)
+    return Inputs(source, certificate, problems, missing)
 
 
 def build(settings: Settings, *, environ: Mapping[str, str], clock: Callable[[], float], rng: Random) -> App:
@@ -347,8 +352,7 @@ def build(settings: Settings, *, environ: Mapping[str, str], clock: Callable[[],
 
     Errors: ConfigError with every problem that would keep it from serving as asked.
     """
-    source, certificate, problems = read_inputs(settings, environ=environ, clock=clock, rng=rng)
-    problems = [*missing_for_start(settings), *problems]
-    if problems or source is None:
-        raise ConfigError("settings", problems)
+    source, certificate, problems, missing = read_inputs(settings, environ=environ, clock=clock, rng=rng)
+    if problems or missing or source is None:
+        raise ConfigError("settings", [*missing, *problems])
     return App(settings, source, certificate, clock=clock, rng=rng)

@@ -2,6 +2,7 @@
 
 ExtprocError
 ├── ConfigError             settings or an endpoints file cannot be used; holds every problem found
+│   └── MissingError        nothing is wrong with them; something else is not there
 ├── PortInUseError          a port to listen on is taken
 └── ApiError                Kubernetes' API server did not give what it was asked for
     ├── ApiConnectionError  it could not be reached, or the connection broke
@@ -45,6 +46,10 @@ class ConfigError(ExtprocError):
         headline = f"{self.origin}: {count} problem{'s' if count > 1 else ''}"
         lines = [problem.what if problem.where == self.origin else str(problem) for problem in self.problems]
         return "\n".join([headline, *(f"  {line}" for line in lines)])
+
+
+class MissingError(ConfigError):
+    """Configuration that is right, and that needs what is not there where this process runs."""
 
 
 class PortInUseError(ExtprocError):

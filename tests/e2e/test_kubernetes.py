@@ -103,7 +103,7 @@ async def test_an_api_server_that_never_answered_is_waited_for(tmp_path: Path) -
         gate = pods.site.cluster.gate
         gate.refuse()
         async with Picker(source=pods.site.flags(tmp_path), until_ready=False) as picker:
-            await picker.wait_for_log("Kubernetes does not let us list")
+            await picker.wait_for_log("Kubernetes cannot be reached to list")
             assert await health(picker, "liveness") == SERVING
             assert await health(picker, "readiness") == NOT_SERVING
             assert await picker.metric("extproc_source_connected", source="inferencepools") == 0

@@ -167,8 +167,8 @@ async def test_readiness_waits_for_the_first_probes_but_not_for_ever() -> None:
         models = {"firstAnswerBudget": "500ms", "timeout": "30s"}
         addresses = {"good": good.address, "slow": slow.address}
         async with Picker(addresses, config={"probes": {"models": models}}) as picker:
-            log = picker.log_text()
-            assert "models=phi" in log.partition(" ready ")[2]
+            await picker.wait_for_log(" ready ")
+            assert "models=phi" in picker.log_text().partition(" ready ")[2]
             assert await picker.metric("extproc_endpoint_ready", endpoint="slow") == 0
             code, output = await run("probe", f"--target={picker.address}", "--model=phi", "--json")
             assert (code, json.loads(output)["destination"]) == (0, good.address)

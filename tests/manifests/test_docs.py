@@ -82,9 +82,11 @@ def _args(name: str) -> list[str]:
     return list(container["args"])
 
 
-def test_the_kustomization_to_copy_renders(tmp_path: Path) -> None:
-    """As it stands in the document, in a folder beside a copy of the manifests."""
-    [text] = re.findall(r"```yaml\n(.*?)```", Path("docs/kubernetes.md").read_text(), re.DOTALL)
+@pytest.mark.parametrize(("is_whole", "pool_name", "is_secure"), [(False, "vllm-pool", False), (True, "my-pool", True)])
+def test_the_kustomization_to_copy_renders(tmp_path: Path, is_whole: bool, pool_name: str, is_secure: bool) -> None:
+    """As it stands in the document, in a folder beside a copy of the manifests, without further patches and with."""
+    text, further = re.findall(r"```yaml\n(.*?)```", Path("docs/kubernetes.md").read_text(), re.DOTALL)
+    text += further if is_whole else ""
     shutil.copytree(MANIFESTS, tmp_path / "manifests")
     (tmp_path / "llm").mkdir()
     (tmp_path / "llm" / "kustomization.yaml").write_text(text)
@@ -98,7 +100,9 @@ def test_the_kustomization_to_copy_renders(tmp_path: Path) -> None:
     assert pool["spec"]["selector"] == {"matchLabels": {"app": "my-model-servers"}}
     [container] = objects["Deployment", "extproc"]["spec"]["template"]["spec"]["containers"]
     assert container["image"] == "registry.example.com/extproc:0.1.0"
-    assert parse(container["args"], "base", tmp_path).server.secure_serving is True
+    settings = parse(container["args"], "base", tmp_path)
+    assert settings.server.secure_serving is is_secure
+    assert settings.source.pool_name == pool_name
 
 
 def test_kind_up_runs_its_commands_and_ends_as_the_job_did(tmp_path: Path) -> None:

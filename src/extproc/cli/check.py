@@ -7,7 +7,7 @@ from random import Random
 import click
 import yaml
 
-from extproc.app import missing_for_start, read_inputs
+from extproc.app import read_inputs
 from extproc.cli.flags import SettingsCommand, read_settings
 from extproc.errors import ConfigError
 
@@ -25,7 +25,7 @@ def _check(file: str | None, **options: str | None) -> None:
     click.echo(yaml.safe_dump(settings.model_dump(mode="json", by_alias=True), sort_keys=False), nl=False)
     if source := inputs.source:
         click.echo(f"# pool {source.pool}: {source.origin}")
-    for problem in missing_for_start(settings):
+    for problem in inputs.missing:
         click.echo(f"# to start, serve still needs {problem}")
     for line in given.remarks():
         click.echo(f"# {line}")
@@ -39,6 +39,7 @@ check = SettingsCommand(
     "check",
     callback=_check,
     params=[click.Argument(["file"], required=False)],
+    short_help="Checks a config and flags, without serving.",
     help_text="Checks the config FILE and flags with the server's own loader, without serving.\n\n"
     "Prints the effective settings, or every problem (exit code 2); also those of the files that they name.",
 )

@@ -15,12 +15,12 @@ import click
 from extproc.cli.inherited import TRANSLATED, WITHOUT_EFFECT, translate
 from extproc.errors import ConfigError, Problem
 from extproc.settings.llmd import Note
-from extproc.settings.load import flags, load
+from extproc.settings.load import Flag, flags, load
 from extproc.settings.schema import Settings
 
 CONFIG_FLAGS = {
-    "config-file": "YAML file of settings; every key is optional.",
-    "config-text": "The same as text.",
+    "config-file": "YAML file of settings (docs/configuration.md), every key optional; or an EndpointPickerConfig.",
+    "config-text": "The same as text, instead of a file.",
 }
 
 
@@ -72,7 +72,13 @@ class SettingsCommand(click.Command):
     """A command whose options are the flags of the settings."""
 
     def __init__(
-        self, name: str, *, callback: Callable[..., Any], help_text: str, params: Sequence[click.Parameter] = ()
+        self,
+        name: str,
+        *,
+        callback: Callable[..., Any],
+        short_help: str = "",
+        help_text: str,
+        params: Sequence[click.Parameter] = (),
     ):
         settings_flags = flags()
         self._known = {flag.name: flag.is_bool for flag in settings_flags.values()}
@@ -81,16 +87,23 @@ class SettingsCommand(click.Command):
         options += [
             click.Option(
                 [f"--{flag.name}"],
-                help=f"{flag.field.description} [{'.'.join(flag.path)}]",
+                help=f"{flag.field.description} [{'.'.join(flag.path)}{_default_of(flag)}]",
                 metavar="BOOL" if flag.is_bool else "DURATION" if flag.is_duration else "VALUE",
             )
             for flag in settings_flags.values()
         ]
         options += [click.Option([f"--{name}"], hidden=True) for name in [*TRANSLATED, *WITHOUT_EFFECT]]
-        super().__init__(name, callback=callback, help=help_text, params=[*params, *options])
+        super().__init__(name, callback=callback, short_help=short_help, help=help_text, params=[*params, *options])
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, normalise(args, self._known, idle=WITHOUT_EFFECT))
+
+
+def _default_of(flag: Flag) -> str:
+    value: Any = Settings().model_dump(mode="json", by_alias=True)
+    for key in flag.path:
+        value = value[key]
+    return "" if value in (None, []) else f": {str(value).lower() if isinstance(value, bool) else value}"
 
 
 class Given(NamedTuple):

@@ -86,7 +86,7 @@ def _metadata_destination(response: ProcessingResponse) -> str | None:
     return namespace.fields[DESTINATION].string_value if DESTINATION in namespace.fields else None
 
 
-@click.command()
+@click.command(short_help="Plays Envoy: one stream, and its answer.")
 @click.option("--target", default="127.0.0.1:9002", show_default=True, help="ext_proc address of the picker.")
 @click.option("--model", help="Model to ask for; without it a GET is sent.")
 @click.option("--path", help="Path of the request. [default: /v1/chat/completions, or /v1/models for a GET]")

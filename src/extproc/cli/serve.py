@@ -79,7 +79,10 @@ def _spare_what_stays() -> None:
 serve = SettingsCommand(
     "serve",
     callback=_serve,
+    short_help="The server: picks an endpoint for each request.",
     help_text="Serves ext_proc: sends every request to an endpoint that serves its model.\n\n"
+    "The pool is named by one of --pool-name, --endpoint-selector, --dns-name and --endpoints-file.\n\n"
     "Flags are taken in Go's syntax (one dash or two, --flag=value, camelCase too). The setting that a flag sets is "
-    "named in brackets.",
+    "named in brackets, with its default; most settings stand in the config file only. Further flags of today's "
+    "pickers are taken, and what of them has no effect is logged.",
 )

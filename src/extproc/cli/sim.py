@@ -28,7 +28,7 @@ def _failures(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]
 _FAIL_HELP = "; ".join(f"{kind}: {text}" for kind, text in KINDS.items())
 
 
-@click.command(context_settings={"show_default": True})
+@click.command(short_help="A simulated model server.", context_settings={"show_default": True})
 @click.option("--model", "models", multiple=True, required=True, help="A model to serve. Repeat for more names.")
 @click.option("--lora", multiple=True, help="A LoRA adapter of the first model, loaded from the start. Repeatable.")
 @click.option("--name", default="", show_default="HOST:PORT", help="What the x-served-by header of each reply says.")

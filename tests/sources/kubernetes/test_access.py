@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from extproc.errors import ConfigError
+from extproc.errors import ConfigError, MissingError
 from extproc.sources.kubernetes.access import find_access, header_of
 
 IN_CLUSTER = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
@@ -90,7 +90,7 @@ async def test_in_a_cluster_no_proxy_of_the_environment_is_used(service_account:
 
 
 def test_without_any_way_the_problem_names_them(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"this is no pod, and there is neither KUBECONFIG nor .*/\.kube/config"):
+    with pytest.raises(MissingError, match=r"this is no pod, and there is neither KUBECONFIG nor .*/\.kube/config"):
         find_access(None, environ={}, home=tmp_path)
 
 

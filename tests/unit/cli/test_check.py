@@ -142,3 +142,24 @@ def test_the_endpoints_file_is_checked_too(tmp_path: Path) -> None:
     result = check("--endpoints-file", path)
     assert result.exit_code == 2
     assert "pools[0].endpoints[0].address: 'vllm' is not an IP address" in result.stderr
+
+
+def test_a_pool_of_kubernetes_can_be_checked_where_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the machine of whoever is about to install it."""
+    for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    result = check("--pool-name=llm", "--zap-encoder=json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    *_, missing, without_effect = result.stdout.splitlines()
+    assert missing.startswith("# to start, serve still needs source.kubeconfig: Kubernetes cannot be reached")
+    assert without_effect == "# flags without effect here: --zap-encoder"
+    assert load_settings(text=result.stdout, flag_values={}).source.pool_name == "llm"
+
+
+def test_a_kubeconfig_that_cannot_be_used_is_a_problem(tmp_path: Path) -> None:
+    result = check("--pool-name=llm", f"--kubeconfig={tmp_path / 'none'}")
+    assert result.exit_code == 2
+    assert "there is no such file" in result.stderr

@@ -127,7 +127,7 @@ def test_help_names_every_flag_with_its_setting() -> None:
     assert shown.exit_code == 0
     text = " ".join(shown.output.split())
     assert "--grpc-port VALUE" in text
-    assert "[server.grpcPort]" in text
+    assert "[server.grpcPort: 9002]" in text
     assert "--secure-serving BOOL" in text
     assert "--drain-timeout DURATION" in text
     assert "tracing" not in text

@@ -16,7 +16,7 @@ from extproc.cli.demo.ports import FIRST_SERVER, PICKER_AND_ENVOY, NoFreePortErr
 from extproc.cli.demo.run import InterruptedRunError, run
 
 
-@click.command()
+@click.command(short_help="The main job end to end, with a real Envoy.")
 @click.option("--keep", is_flag=True, help="Leave everything up after the table, until Ctrl-C.")
 @click.option(
     "--ports",

@@ -13,7 +13,7 @@ from kubernetes.aio.client import Configuration
 from kubernetes.aio.config import ConfigException, list_kube_config_contexts, load_kube_config
 from kubernetes.aio.config.incluster_config import SERVICE_HOST_ENV_NAME, InClusterConfigLoader
 
-from extproc.errors import ConfigError, Problem
+from extproc.errors import ConfigError, MissingError, Problem
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 HOME_KUBECONFIG = Path(".kube/config")
@@ -33,13 +33,13 @@ class Access(NamedTuple):
 def find_access(
     kubeconfig: str | None, *, environ: Mapping[str, str], home: Path, service_account: Path = SERVICE_ACCOUNT
 ) -> Access:
-    """The first way there is. Errors: ConfigError where there is none, or what is there cannot be used."""
+    """The first way there is. Errors: MissingError where there is none, ConfigError where it cannot be used."""
     if kubeconfig is None and SERVICE_HOST_ENV_NAME in environ:
         return _in_cluster(environ, service_account)
     file = kubeconfig or str(home / HOME_KUBECONFIG)
     if kubeconfig is None and not Path(file).exists():
         what = f"Kubernetes cannot be reached: this is no pod, and there is neither KUBECONFIG nor {file}"
-        raise ConfigError("kubeconfig", [Problem("source.kubeconfig", what)])
+        raise MissingError("kubeconfig", [Problem("source.kubeconfig", what)])
     return _by_file(file)
 
 

@@ -1,6 +1,6 @@
 """What is said of an API server that does not answer as it should: each kind of trouble once, until it is over."""
 
-from extproc.errors import ApiError, ApiStatusError
+from extproc.errors import ApiConnectionError, ApiError, ApiStatusError
 from extproc.telemetry.logs import Log
 
 _log = Log("sources.kubernetes")
@@ -18,7 +18,9 @@ class Complaints:
         kind = exc.status if isinstance(exc, ApiStatusError) else type(exc)
         if self._said.get(doing) != kind:
             self._said[doing] = kind
-            _log.warning(f"Kubernetes does not let us {doing}", path=self._path, problem=exc)
+            is_away = isinstance(exc, ApiConnectionError)
+            what = f"Kubernetes cannot be reached to {doing}" if is_away else f"Kubernetes does not let us {doing}"
+            _log.warning(what, path=self._path, problem=exc)
 
     def settle(self, doing: str) -> None:
         """Logs that `doing` succeeds again, where it was said to fail."""
