@@ -1,6 +1,6 @@
 """The scorers: each returns values in [0, 1], 1 is best."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from extproc.values.endpoint import Endpoint
@@ -10,8 +10,8 @@ from extproc.values.request import InferenceRequest
 class RecentCounts(Protocol):
     """What `RecentRoutesScorer` needs to know."""
 
-    def count(self, endpoint_id: str, *, now: float) -> float:
-        """Requests routed to the endpoint lately, decaying."""
+    def counts(self, endpoint_ids: Iterable[str], *, now: float) -> Sequence[float]:
+        """Requests routed lately to each of the endpoints, decaying."""
 
 
 class RecentRoutesScorer:
@@ -24,5 +24,5 @@ class RecentRoutesScorer:
 
     def score(self, request: InferenceRequest, candidates: Sequence[Endpoint], *, now: float) -> Sequence[float]:
         """See `Scorer.score`."""
-        count = self._recent.count
-        return [1.0 / (1.0 + count(endpoint.id, now=now)) for endpoint in candidates]
+        counts = self._recent.counts([endpoint.id for endpoint in candidates], now=now)
+        return [1.0 / (1.0 + count) for count in counts]

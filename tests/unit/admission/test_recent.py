@@ -22,21 +22,20 @@ def test_counts_what_was_routed_lately(routed_at_s: list[float], now: float, cou
     recent = RecentRoutes()
     for at_s in routed_at_s:
         recent.add("a", now=at_s)
-    assert recent.count("a", now=now) == pytest.approx(count)
-    assert recent.count("b", now=now) == 0.0
+    assert recent.counts("ab", now=now) == pytest.approx([count, 0.0])
 
 
 def test_asking_changes_nothing() -> None:
     recent = RecentRoutes()
     recent.add("a", now=0.0)
-    assert recent.count("a", now=1.0) == recent.count("a", now=1.0)
-    assert recent.count("a", now=0.0) == 1.0
+    assert recent.counts("a", now=1.0) == recent.counts("a", now=1.0)
+    assert recent.counts("a", now=0.0) == [1.0]
 
 
 def test_decay_time_can_be_chosen() -> None:
     recent = RecentRoutes(decay_s=10.0)
     recent.add("a", now=0.0)
-    assert recent.count("a", now=10.0) == pytest.approx(1 / math.e)
+    assert recent.counts("a", now=10.0) == pytest.approx([1 / math.e])
 
 
 def test_forgets_endpoints_that_are_gone() -> None:
@@ -45,4 +44,15 @@ def test_forgets_endpoints_that_are_gone() -> None:
     recent.add("b", now=0.0)
     recent.forget("a")
     recent.forget("c")
-    assert [recent.count(id_, now=0.0) for id_ in "abc"] == [0.0, 1.0, 0.0]
+    assert recent.counts("abc", now=0.0) == [0.0, 1.0, 0.0]
+
+
+def test_counts_are_right_for_days() -> None:
+    """And what was routed long ago is not kept."""
+    recent = RecentRoutes()
+    recent.add("old", now=0.0)
+    for step in range(200_000):
+        recent.add("a", now=step * 1.0)
+    steady = 1 / (1 - 1 / math.e)
+    assert recent.counts(["a", "old"], now=199_999.0) == pytest.approx([steady, 0.0])
+    assert recent._counts.keys() == {"a"}

@@ -1,5 +1,7 @@
 """scheduling/scorers: scores in [0, 1], 1 is best."""
 
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,9 +20,9 @@ class Counts:
         self._by_id = by_id
         self._at_s = at_s
 
-    def count(self, endpoint_id: str, *, now: float) -> float:
+    def counts(self, endpoint_ids: Iterable[str], *, now: float) -> list[float]:
         assert now == self._at_s
-        return self._by_id[endpoint_id]
+        return [self._by_id[id_] for id_ in endpoint_ids]
 
 
 @pytest.mark.parametrize(
