@@ -94,7 +94,6 @@ class Status(_Object, frozen=True):
     """What the API server says instead of an object."""
 
     code: int = 0
-    reason: str = ""
     message: str = ""
 
 
