@@ -3,120 +3,23 @@
 Keys in the file are the camelCase names; durations are Go's (`50ms`, `2s`, `1m30s`), sizes are bytes or `64MiB`.
 """
 
-import re
-from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
-from extproc.values.duration import format_duration, parse_duration
-
-_SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB)?")
-_KEY = r"(?:[a-z0-9.-]{1,253}/)?[A-Za-z0-9](?:[\w.-]{0,61}[A-Za-z0-9])?"
-_VALUE = r"(?:[A-Za-z0-9](?:[\w.-]{0,61}[A-Za-z0-9])?)?"
-_REQUIREMENT = re.compile(
-    rf"\s*(?:!\s*{_KEY}|{_KEY}|{_KEY}\s*(?:==?|!=)\s*{_VALUE}"
-    rf"|{_KEY}\s+(?:in|notin)\s*\(\s*{_VALUE}(?:\s*,\s*{_VALUE})*\s*\))\s*",
-    re.ASCII,
+from extproc.settings.types import (
+    Address,
+    DnsName,
+    Duration,
+    LabelSelector,
+    OptionalText,
+    Port,
+    PositiveDuration,
+    Size,
+    TargetPorts,
+    empty_is_none,
 )
-"""One requirement of a label selector. Source: apimachinery's labels package, `Parse`."""
-_BETWEEN_REQUIREMENTS = re.compile(r",(?![^(]*\))")
-_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
-"""One label of a DNS name, of at most 63 characters."""
-_UNITS = {None: 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-
-
-def _read_duration(value: object) -> float:
-    if not isinstance(value, str):
-        raise ValueError(f"a duration needs a unit, such as 500ms or 2s; got {value!r}")
-    return parse_duration(value)
-
-
-def _read_size(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError(f"a size is a number of bytes, or one with B, KiB, MiB or GiB; got {value!r}")
-    return int(match[1]) * _UNITS[match[2]]
-
-
-def _read_address(value: str) -> str:
-    try:
-        ip = ip_address(value.removeprefix("[").removesuffix("]"))
-    except ValueError:
-        raise ValueError(f"{value!r} is no IP address; [::] or 0.0.0.0 is every interface") from None
-    return f"[{ip}]" if ip.version == 6 else str(ip)
-
-
-def _empty_is_none(value: object) -> object:
-    return None if value == "" else value
-
-
-def _read_ports(value: object) -> object:
-    """Ports as a list, or as the flag writes them."""
-    if isinstance(value, list):
-        return list(dict.fromkeys(value)) if all(isinstance(port, int) for port in value) else value
-    if not isinstance(value, str):
-        return value
-    words = [word.strip() for word in value.split(",") if word.strip()]
-    if not all(word.isascii() and word.isdigit() for word in words):
-        raise ValueError(f"ports are numbers separated by commas; got {value!r}")
-    return list(dict.fromkeys(int(word) for word in words))
-
-
-def _check_selector(value: str | None) -> str | None:
-    if value is not None and not all(_REQUIREMENT.fullmatch(word) for word in _BETWEEN_REQUIREMENTS.split(value)):
-        raise ValueError(f"{value!r} is no label selector, such as app=llm,tier!=test,gpu in (a100,h100)")
-    return value
-
-
-def _check_dns_name(value: str | None) -> str | None:
-    if value is None:
-        return value
-    host, colon, port = value.rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
-        raise ValueError(f"{value!r} is not host:port with a port of 1 to 65535")
-    labels = host.removesuffix(".").split(".")
-    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels) or all(map(str.isdigit, labels)):
-        raise ValueError(f"{host!r} is no DNS name")
-    return value
-
-
-def _require_positive(value: float) -> float:
-    if value <= 0:
-        raise ValueError("must be more than 0")
-    return value
-
-
-Duration = Annotated[
-    float,
-    BeforeValidator(_read_duration),
-    PlainSerializer(format_duration, when_used="json"),
-    WithJsonSchema({"type": "string", "examples": ["2s"]}),
-]
-PositiveDuration = Annotated[Duration, AfterValidator(_require_positive)]
-Size = Annotated[
-    int,
-    BeforeValidator(_read_size),
-    Field(ge=1),
-    WithJsonSchema({"type": ["integer", "string"], "examples": ["64MiB"]}),
-]
-OptionalText = Annotated[str | None, BeforeValidator(_empty_is_none)]
-"""A text that may be missing. Charts write Go's default, the empty one, out."""
-Port = Annotated[int, Field(ge=0, le=65535)]
-"""0 lets the system choose a free one."""
 
 
 def setting(default: Any, doc: str, *, flag: str | None = None, key: str | None = None) -> Any:
@@ -138,9 +41,7 @@ class Group(BaseModel):
 class ServerSettings(Group):
     """Where the server listens, and how it stops."""
 
-    listen_address: Annotated[str, AfterValidator(_read_address)] = setting(
-        "[::]", "IP address that every port is opened on.", flag="listen-address"
-    )
+    listen_address: Address = setting("[::]", "IP address that every port is opened on.", flag="listen-address")
     grpc_port: Port = setting(9002, "Port of the ext_proc service.", flag="grpc-port")
     grpc_health_port: Port = setting(
         9003, "Port of the gRPC health service, always plaintext.", flag="grpc-health-port"
@@ -187,9 +88,6 @@ class ServerSettings(Group):
 
 
 PoolGroup = Literal["inference.networking.k8s.io", "inference.networking.x-k8s.io"]
-TargetPorts = Annotated[
-    tuple[Annotated[int, Field(ge=1, le=65535)], ...], BeforeValidator(_read_ports), Field(max_length=8, strict=False)
-]
 
 
 class SourceSettings(Group):
@@ -207,13 +105,13 @@ class SourceSettings(Group):
         "service account or of the kubeconfig's context, else `default`.",
         flag="pool-namespace",
     )
-    pool_group: Annotated[PoolGroup | None, BeforeValidator(_empty_is_none)] = setting(
+    pool_group: Annotated[PoolGroup | None, BeforeValidator(empty_is_none)] = setting(
         None,
         "API group of the InferencePool: `inference.networking.k8s.io` (v1) or `inference.networking.x-k8s.io` "
         "(v1alpha2). Without it the one that the cluster has the pool in, the former first.",
         flag="pool-group",
     )
-    endpoint_selector: Annotated[OptionalText, AfterValidator(_check_selector)] = setting(
+    endpoint_selector: LabelSelector = setting(
         None,
         "Label selector of pods in Kubernetes' syntax (`app=llm,tier!=test`), instead of an InferencePool. Needs "
         "`endpointTargetPorts`.",
@@ -224,7 +122,7 @@ class SourceSettings(Group):
         "The ports of each such pod, each an endpoint of its own. As a flag separated by commas.",
         flag="endpoint-target-ports",
     )
-    dns_name: Annotated[OptionalText, AfterValidator(_check_dns_name)] = setting(
+    dns_name: DnsName = setting(
         None,
         "host:port, such as a headless Service's. Every A and AAAA address is an endpoint; the name is asked for again "
         "when its TTL is over.",
