@@ -16,6 +16,28 @@ class Scores(msgspec.Struct, frozen=True):
     """The weighted sums."""
 
 
+class Work(msgspec.Struct, frozen=True):
+    """What a request costs the endpoint that it is routed to, as far as can be told before."""
+
+    prompt_tokens: float = 0.0
+    """Estimated from the bytes of the prompt."""
+    cached_tokens: float = 0.0
+    """Those of them that the endpoint is thought to have in its prefix cache."""
+    blocks: tuple[int, ...] = ()
+    """Chained hashes of the prompt's blocks, by which the prefix index will know it."""
+
+
+class Edit(msgspec.Struct, frozen=True):
+    """Bytes of a body that are to be replaced: those from `start` to `end` by `replacement`."""
+
+    start: int
+    end: int
+    replacement: bytes
+
+
+NO_WORK = Work()
+
+
 class Route(msgspec.Struct, frozen=True, tag=True):
     """Send the request to the first of `endpoints`; the rest are fallbacks, in order, that serve the same model too.
 
@@ -24,6 +46,9 @@ class Route(msgspec.Struct, frozen=True, tag=True):
 
     endpoints: tuple[Endpoint, ...]
     scores: Scores
+    work: Work = NO_WORK
+    edit: Edit | None = None
+    """The change that writes the model's name into the body; None where it goes on as it came."""
 
     @property
     def destination(self) -> str:

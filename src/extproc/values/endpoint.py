@@ -17,6 +17,10 @@ class Endpoint(msgspec.Struct, frozen=True):
     address: str
     """`ip:port` as Envoy takes it, an IPv6 address in brackets."""
     labels: dict[str, str] = {}
+    role: str = ""
+    """What the engine does of a request: `prefill`, `decode`, `both`…; empty is all of it."""
+    engine: str = ""
+    """The kind of engine, such as `vllm` or `sglang`; empty where nobody says."""
     node: str = ""
     """The machine that it runs on, where its source says so: what stands there dies together."""
 

@@ -53,6 +53,26 @@ class DescribeModel(msgspec.Struct, frozen=True, tag=True):
 Intent = RouteToModel | RouteToAny | ListModels | DescribeModel
 
 
+class Prompt(msgspec.Struct, frozen=True):
+    """What of a request an engine's prefix cache can know, in the order in which a chat template puts it."""
+
+    text: bytes
+    """The beginning, at most `parsers.prompt.MOST_BYTES`. Two prompts that begin alike for an engine do so here."""
+    size_bytes: int
+    """Of the whole prompt, as text: what lies beyond `text` included."""
+    salt: str = ""
+    """The request's `cache_salt`: engines share no cached prefix between two of them."""
+
+
+class Span(msgspec.Struct, frozen=True):
+    """Where the model's name stands in a body: bytes `start` to `end`, quotes included where `is_json`."""
+
+    start: int
+    end: int
+    is_json: bool = True
+    """It is written as a JSON string; else as the bytes of a form field."""
+
+
 class InferenceRequest(msgspec.Struct, frozen=True):
     """A parsed request, ready to be decided on."""
 
@@ -62,6 +82,17 @@ class InferenceRequest(msgspec.Struct, frozen=True):
     subset: tuple[str, ...] | None = None
     may_wait_s: float = math.inf
     """How long the data plane will wait for the decision, from then on."""
+    prompt: Prompt | None = None
+    """None where there is none to read."""
+    span: Span | None = None
+    """Where another name for the model would have to stand. None where none can be written: the body is compressed,
+    only its beginning is shown, or it names no model."""
+    rewrite: str | None = None
+    """The model that the header `x-gateway-model-name-rewrite` wants instead."""
+    objective: str | None = None
+    """The name of its InferenceObjective, from the header `x-gateway-inference-objective`."""
+    session: str | None = None
+    """What tells the client's session apart, from the header of `scheduling.sessionHeader`."""
 
     @property
     def model(self) -> str | None:

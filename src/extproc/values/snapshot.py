@@ -4,6 +4,7 @@ import msgspec
 
 from extproc.values.endpoint import Endpoint
 from extproc.values.model import ModelCard
+from extproc.values.names import Alias
 from extproc.values.pool import Pool
 
 
@@ -81,6 +82,10 @@ class Snapshot(msgspec.Struct, frozen=True):
     """Those that are suspect left out."""
     suspects: tuple[Endpoint, ...] = ()
     """The suspect ones among the routable."""
+    aliases: dict[str, Alias] = {}
+    """By name, sorted."""
+    objectives: dict[str, int] = {}
+    """Priorities by the name of the InferenceObjective; negative is sheddable."""
 
     @property
     def has_answer(self) -> bool:
