@@ -26,6 +26,8 @@ JSON_PIECES = (
     b"\\ud83d", b"\\u0000", b"\\uDC00", b"\xf0\x9f\x98\x80", b"\xff", b"\xef\xbb\xbf", b"\xed\xa0\x80", b"\0",
     b"NaN", b"-Infinity", b"-", b"1e", b"1e999", b"-0", b"true", b"tru", b"null", b"9" * 30, b"0.5",
     b'"usage"', b'{"usage":{"prompt_tokens":7,"completion_tokens":9}}',
+    b'"messages":[', b'{"role":"user","content":', b'"prompt":', b'"input":', b'"tools":[', b'{"type":"text","text":',
+    b'{"type":"image_url","image_url":', b'"tool_calls":[', b'{"function":{"arguments":',
 )  # fmt: skip
 FORM_PIECES = (
     b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nphi\r\n--b--\r\n',

@@ -16,7 +16,7 @@ from envoy_data_plane.google.protobuf import Struct
 from tests.fuzz.tape import Tape
 
 from extproc.protocol.events import DeadlineExpired, EndOfInput
-from extproc.values.decision import Reply, Route, Scores
+from extproc.values.decision import Edit, Reply, Route, Scores
 from extproc.values.endpoint import Endpoint
 from extproc.values.refusal import Reason, Reject
 
@@ -99,12 +99,19 @@ def _reject(tape: Tape) -> Reject:
     return Reject(tape.choice(list(Reason)), dict.fromkeys(DETAILS, tape.piece().decode("utf-8", "surrogateescape")))
 
 
+def _edit(tape: Tape) -> Edit | None:
+    if not tape.flag():
+        return None
+    start = tape.number() % 16
+    return Edit(start, start + tape.number() % 16, tape.piece())
+
+
 DETAILS = ("format", "limit", "encoding", "model", "available", "timeout", "mode")
 STEPS: dict[str, Callable[[Tape], Step]] = {
     "request headers": _request_headers,
     "request body": lambda tape: bytes(ProcessingRequest(request_body=_body(tape))),
     "request trailers": lambda _: bytes(ProcessingRequest(request_trailers=HttpTrailers())),
-    "route": lambda tape: Route((FIRST, SECOND) if tape.flag() else (FIRST,), Scores()),
+    "route": lambda tape: Route((FIRST, SECOND) if tape.flag() else (FIRST,), Scores(), edit=_edit(tape)),
     "response headers": _response_headers,
     "response body": lambda tape: bytes(ProcessingRequest(response_body=_body(tape))),
     "response trailers": lambda _: bytes(ProcessingRequest(response_trailers=HttpTrailers())),

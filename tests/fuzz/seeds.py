@@ -57,7 +57,8 @@ def _text(text: tuple[bytes, ...], pieces: tuple[bytes, ...]) -> bytes:
     return bytes([pieces.index(piece) for piece in text] + [NO_MORE])
 
 
-ROUTE, TRAILERS, END, LATE = step("route", 1), step("request trailers"), step("end"), step("late")
+ROUTE, TRAILERS, END, LATE = step("route", 1, 0), step("request trailers"), step("end"), step("late")
+RENAME = step("route", 1, 1, 2, 3, 2, 255, 0)
 ANSWER = step("response headers", 0, 1, 0) + body("response body", end=_OPEN) + step("response trailers")
 FORM = (b"--b\r\n", b'Content-Disposition: form-data; name="model"\r\n\r\n', b"\xff", b"\r\n--b--")
 EARLY, END_OF_STREAM, OBSERVABILITY = 1, 2, 12
@@ -74,6 +75,12 @@ SEEDS: dict[str, bytes] = {
     "overridden": stream(head("STREAMED", "STREAMED"), body(), ROUTE, ANSWER, END, phase="observe", override=1),
     "partial": stream(head("PARTIAL"), body(piece=3, end=_OPEN), step("reject", 4, 0)),
     "none": stream(head("NONE", headers=3), ROUTE),
+    "renamed": stream(head("DUPLEX", "DUPLEX"), body(end=_OPEN), body(), RENAME),
+    "renamed through a hop": stream(head("DUPLEX", "DUPLEX"), body(repeats=5), RENAME, ANSWER, END, hop=1),
+    "renamed, early, trailers": stream(
+        head("STREAMED", flags=EARLY), body(end=_OPEN), body(end=_OPEN), TRAILERS, RENAME
+    ),
+    "renamed, buffered": stream(head("BUFFERED"), body(), RENAME, ANSWER, END, phase="track"),
     "no body": stream(head("DUPLEX", flags=END_OF_STREAM, headers=2), step("reply", 0, 2, 123, 125)),
     "later": stream(head("later")),
     "streamed": stream(head("STREAMED")),

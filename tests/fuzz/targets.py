@@ -18,10 +18,24 @@ from extproc.admission.held import HeldBytes
 from extproc.parsers.encoding import decode_content
 from extproc.parsers.json_body import model_of_json
 from extproc.parsers.json_prefix import model_of_json_prefix
+from extproc.parsers.model_span import find_model_span
+from extproc.parsers.prompt_text import MOST_BYTES
 from extproc.parsers.request import parse_request
 from extproc.parsers.usage import MOST_EVENT_BYTES, UsageReader
 from extproc.protocol.codec import decode, encode
-from extproc.protocol.commands import Abort, Answer, Chunk, Command, Decide, Finish, Immediate, Replace, Send
+from extproc.protocol.commands import (
+    Abort,
+    Answer,
+    Chunk,
+    Command,
+    Decide,
+    Finish,
+    Immediate,
+    RenewPiece,
+    Replace,
+    RouteBody,
+    Send,
+)
 from extproc.protocol.events import (
     BodyMode,
     DeadlineExpired,
@@ -34,7 +48,7 @@ from extproc.protocol.events import (
 )
 from extproc.protocol.plan import Policy
 from extproc.protocol.stream import ANSWERED, State, Stream
-from extproc.values.decision import Reply, Route
+from extproc.values.decision import Edit, Reply, Route
 from extproc.values.refusal import Reason, Reject
 from extproc.values.request import BodyExtent, InferenceRequest, RequestHead, RouteToModel
 
@@ -146,11 +160,20 @@ class Witness:
         sent = b"".join(bytes(answer.piece) for answer in answers if isinstance(answer, Chunk))
         if isinstance(step, ResponseBody):
             assert sent in (b"", step.chunk)
-        elif isinstance(step, Route) and any(isinstance(answer, Chunk | Replace) for answer in answers):
-            replaced = b"".join(answer.body for answer in answers if isinstance(answer, Replace))
-            assert sent + replaced == bytes(self._came), "what is sent on is what came"
+        elif isinstance(step, Route):
+            replaced = b"".join(answer.body or b"" for answer in answers if isinstance(answer, Replace | RouteBody))
+            renewed = b"".join(answer.piece for answer in answers if isinstance(answer, RenewPiece))
+            is_all = any(isinstance(answer, Chunk | Replace | RenewPiece) for answer in answers)
+            if is_all or (step.edit is not None and any(isinstance(answer, RouteBody) for answer in answers)):
+                assert sent + replaced + renewed == self._expected(step.edit), "what is sent on is what came, edited"
+            else:
+                assert sent + replaced + renewed == b""
         else:
             assert sent == b""
+
+    def _expected(self, edit: Edit | None) -> bytes:
+        came = bytes(self._came)
+        return came if edit is None else came[: edit.start] + edit.replacement + came[edit.end :]
 
 
 def check_stream(tape: Tape) -> set[State]:
@@ -204,10 +227,22 @@ def check_request(head: RequestHead, body: bytes, extent: BodyExtent, most_bytes
         if isinstance(parsed, InferenceRequest):
             assert parsed.subset == head.subset
             assert not isinstance(parsed.intent, RouteToModel) or parsed.intent.model
+            if parsed.prompt is not None:
+                assert len(parsed.prompt.text) <= min(parsed.prompt.size_bytes, MOST_BYTES)
+            if parsed.is_editable:
+                check_span(body, head.headers.get("content-type", ""), parsed.model)
             return None
         assert isinstance(parsed, Reject)
         assert json.loads(parsed.body())["error"]["message"]
         return parsed
+
+
+def check_span(body: bytes, content_type: str, model: str | None) -> None:
+    """What stands where the model's name is said to stand is that name."""
+    span = find_model_span(body, content_type)
+    if span is not None:
+        value = body[span.start : span.end]
+        assert (json.loads(value) if span.is_json else value.decode()) == model
 
 
 def check_parsers(tape: Tape) -> None:

@@ -1,4 +1,4 @@
-"""The model's name in a multipart/form-data body (audio transcriptions)."""
+"""The model's name in a multipart/form-data body (audio transcriptions), and where it stands."""
 
 from typing import TYPE_CHECKING
 
@@ -6,6 +6,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from extproc.values.refusal import Reason, Reject
+from extproc.values.request import Span
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -23,6 +24,10 @@ class _ModelField:
         self.value: bytearray | None = None
         self.is_value_whole = False
         self.is_whole = False
+        self.times = 0
+        """How often the field has been given."""
+        self.start = 0
+        """Where its value begins in the content: the parser's positions are those, as it is given all in one piece."""
         self._parts = 0
         self._header_name = bytearray()
         self._header_value = bytearray()
@@ -52,11 +57,14 @@ class _ModelField:
             if self._is_model:
                 self.value = bytearray()
                 self.is_value_whole = False
+                self.times += 1
         self._header_name.clear()
         self._header_value.clear()
 
     def _take_data(self, data: bytes, start: int, end: int) -> None:
         if self._is_model and self.value is not None:
+            if not self.value:
+                self.start = start
             self.value += data[start:end]
 
     def _end_part(self) -> None:
@@ -66,6 +74,11 @@ class _ModelField:
         self.is_whole = True
 
 
+def is_form(content_type: str) -> bool:
+    """Whether the body is a form by its content type, whose parameters and case do not matter."""
+    return content_type[:19].lower() == "multipart/form-data"
+
+
 def model_of_multipart(content: bytes, content_type: str, *, is_whole: bool = True) -> str | Reject:
     """The value of the form field `model`, possibly empty; the last one where it is given twice.
 
@@ -73,16 +86,8 @@ def model_of_multipart(content: bytes, content_type: str, *, is_whole: bool = Tr
     beginning is there (`is_whole` false) a field counts once the next boundary has ended it, else the answer is
     `MODEL_BEYOND_BUFFER`.
     """
-    _, options = parse_options_header(content_type.encode(errors="surrogateescape"))
-    boundary = options.get(b"boundary")
-    if not boundary:
-        return _UNREADABLE
-    field = _ModelField()
-    try:
-        parser = MultipartParser(boundary, field.callbacks())
-        parser.write(content)
-        parser.finalize()
-    except FormParserError:
+    field = _read_field(content, content_type)
+    if field is None:
         return _UNREADABLE
     if not field.is_whole:
         if is_whole:
@@ -95,3 +100,30 @@ def model_of_multipart(content: bytes, content_type: str, *, is_whole: bool = Tr
         return field.value.decode()
     except UnicodeDecodeError:
         return Reject(Reason.MODEL_NOT_STRING)
+
+
+def find_model_field(content: bytes, content_type: str) -> Span | None:
+    """The bytes of the value of the form field `model` in a whole body.
+
+    None where it is absent, empty or given twice.
+    """
+    field = _read_field(content, content_type)
+    if field is None or not field.is_whole or field.times != 1 or not field.value:
+        return None
+    return Span(field.start, field.start + len(field.value), is_json=False)
+
+
+def _read_field(content: bytes, content_type: str) -> _ModelField | None:
+    """The field as far as it is there, None where this is no form."""
+    _, options = parse_options_header(content_type.encode(errors="surrogateescape"))
+    boundary = options.get(b"boundary")
+    if not boundary:
+        return None
+    field = _ModelField()
+    try:
+        parser = MultipartParser(boundary, field.callbacks())
+        parser.write(content)
+        parser.finalize()
+    except FormParserError:
+        return None
+    return field

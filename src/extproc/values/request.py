@@ -84,9 +84,9 @@ class InferenceRequest(msgspec.Struct, frozen=True):
     """How long the data plane will wait for the decision, from then on."""
     prompt: Prompt | None = None
     """None where there is none to read."""
-    span: Span | None = None
-    """Where another name for the model would have to stand. None where none can be written: the body is compressed,
-    only its beginning is shown, or it names no model."""
+    is_editable: bool = False
+    """Another name for the model could be put where `parsers.model_span` finds it: the body names it, is there as a
+    whole, and is not compressed."""
     rewrite: str | None = None
     """The model that the header `x-gateway-model-name-rewrite` wants instead."""
     objective: str | None = None

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.parsers.json_body import MOST_LONE_SURROGATES, SECOND_LOOK_BYTES, model_of_json, without_lone_surrogates
+from extproc.parsers.json_body import SECOND_LOOK_BYTES, model_of_json, read_json
+from extproc.parsers.json_document import MOST_LONE_SURROGATES
 from extproc.values.refusal import Reason, Reject
 
 NOT_OBJECT = Reject(Reason.BODY_NOT_OBJECT)
@@ -132,39 +133,6 @@ def test_a_large_body_with_half_an_emoji_is_read_too() -> None:
     assert model_of_json(content) == "phi"
 
 
-@pytest.mark.parametrize(
-    ("text", "replaced"),
-    [
-        pytest.param(rb"\ud83d", rb"\ufffd", id="a high one"),
-        pytest.param(rb"\uDE00", rb"\ufffd", id="a low one"),
-        pytest.param(rb"\ud83d\ude00", rb"\ud83d\ude00", id="a pair"),
-        pytest.param(rb"\uD83D\uDE00\ud83d\ude00", rb"\uD83D\uDE00\ud83d\ude00", id="two pairs"),
-        pytest.param(rb"\ude00\ud83d", rb"\ufffd\ufffd", id="the wrong way round"),
-        pytest.param(rb"\ud83d\ud83d\ude00", rb"\ufffd\ud83d\ude00", id="a high one before a pair"),
-        pytest.param(rb"\ud83d\ude00\ude00", rb"\ud83d\ude00\ufffd", id="a low one behind a pair"),
-        pytest.param(rb"\ud83d \ude00", rb"\ufffd \ufffd", id="halves apart"),
-        pytest.param(rb"\ud83d\u0041", rb"\ufffd\u0041", id="before another escape"),
-        pytest.param(rb"\\ud83d", rb"\\ud83d", id="an escaped backslash"),
-        pytest.param(rb"\\ud83d\ude00", rb"\\ud83d\ufffd", id="a low one behind what only looks high"),
-        pytest.param(rb"\ud83d\\ude00", rb"\ufffd\\ude00", id="a high one before what only looks low"),
-        pytest.param(rb"\\\ud83d", rb"\\\ufffd", id="behind an escaped backslash"),
-        pytest.param(rb"\ud83", rb"\ud83", id="cut"),
-        pytest.param(rb"\ud7ff\ue000", rb"\ud7ff\ue000", id="their neighbours"),
-    ],
-)
-def test_only_lone_surrogates_are_replaced(text: bytes, replaced: bytes) -> None:
-    assert without_lone_surrogates(text) == replaced
-
-
-@given(st.lists(st.sampled_from(["\\ud83d", "\\ude00", "\\\\", "\\n", "\\u0041", "ud83d", "ude00", "x"])).map("".join))
-def test_what_json_takes_has_no_lone_surrogate_left(text: str) -> None:
-    replaced = without_lone_surrogates(text.encode())
-    assert replaced is not None
-    read = json.loads(b'"' + replaced + b'"')
-    assert read == json.loads(f'"{text}"').encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    assert len(replaced) == len(text)
-
-
 def test_a_large_body_has_paired_emojis_without_number_and_keeps_them() -> None:
     """A chat of 20 MB as `json.dumps` writes it, with one half among 500,000, and JSON within it."""
     text = "😀" * 500_000 + json.dumps("😀") * 500_000 + "\ud83d"
@@ -195,3 +163,32 @@ def test_a_model_that_is_no_string_is_not_built() -> None:
     content = b'{"model": [' + b"[]," * 10_000_000 + b"[]]}"
     assert model_of_json(content) == Reject(Reason.MODEL_NOT_STRING)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
+
+
+HALF = b'"x":"\\ud83d"'
+FILLED = b',"y":"' + b"x" * SECOND_LOOK_BYTES + b'"'
+
+
+@pytest.mark.parametrize(
+    ("content", "model", "prompt"),
+    [
+        pytest.param(b'{"model":"phi","prompt":"a"}', "phi", b'"a"', id="plain"),
+        pytest.param(b'{"model":"phi"}', "phi", b"", id="without a prompt"),
+        pytest.param(b'{"prompt":"a"}', MISSING, b'"a"', id="without a model"),
+        pytest.param(b'{"model":"phi","prompt":"a",' + HALF + b"}", "phi", b'"a"', id="half an emoji"),
+        pytest.param(b'{"model":"phi\\ud83d","prompt":"a"}', "phi\ud83d", b'"a"', id="half an emoji in the model"),
+        pytest.param(b'{"model":"phi","prompt":"a",' + HALF + FILLED + b"}", "phi", b'"a"', id="one in a large body"),
+        pytest.param(b'\xef\xbb\xbf{"model":"phi","prompt":"a"}', "phi", b'"a"', id="a byte order mark"),
+        pytest.param(
+            b'\xef\xbb\xbf{"model":"phi","prompt":"a"' + FILLED + b"}", "phi", b'"a"', id="one before a large body"
+        ),
+        pytest.param(b'{"model":"phi","x":NaN}', "phi", None, id="NaN"),
+        pytest.param(b'{"model":"phi","x":NaN' + FILLED + b"}", NOT_OBJECT, None, id="NaN in a large body"),
+        pytest.param('{"model":"phi"}'.encode("utf-16"), "phi", None, id="UTF-16"),
+        pytest.param(b"nothing", NOT_OBJECT, None, id="no JSON"),
+    ],
+)
+def test_the_document_beside_the_model(content: bytes, model: str | Reject, prompt: bytes | None) -> None:
+    found, document = read_json(content)
+    assert found == model
+    assert (document and bytes(document.prompt)) == prompt

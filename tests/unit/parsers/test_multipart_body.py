@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.parsers.multipart_body import model_of_multipart
+from extproc.parsers.multipart_body import find_model_field, is_form, model_of_multipart
 from extproc.values.refusal import Reason, Reject
+from extproc.values.request import Span
 
 TYPE = "multipart/form-data; boundary=bound"
 MODEL = b'Content-Disposition: form-data; name="model"\r\n\r\n'
@@ -96,6 +97,38 @@ def test_model_of_the_beginning_of_a_form(content: bytes, model: str | Reject) -
 )
 def test_the_boundary(content_type: str, model: str | Reject) -> None:
     assert model_of_multipart(form(MODEL + b"phi"), content_type) == model
+
+
+@pytest.mark.parametrize(
+    ("content_type", "is_one"),
+    [
+        pytest.param(TYPE, True, id="with parameters"),
+        pytest.param("Multipart/Form-Data", True, id="another case"),
+        pytest.param("multipart/mixed", False, id="another multipart"),
+        pytest.param("application/json", False, id="JSON"),
+        pytest.param("", False, id="nothing"),
+    ],
+)
+def test_what_is_a_form(content_type: str, is_one: bool) -> None:
+    assert is_form(content_type) == is_one
+
+
+@pytest.mark.parametrize(
+    ("content", "span"),
+    [
+        pytest.param(form(MODEL + b"phi"), Span(57, 60, is_json=False), id="alone"),
+        pytest.param(form(FILE + b"\r\n--", MODEL + b"phi"), Span(162, 165, is_json=False), id="behind a file"),
+        pytest.param(form(MODEL + b"phi", MODEL + b"phi"), None, id="given twice"),
+        pytest.param(form(MODEL), None, id="empty"),
+        pytest.param(form(MODEL + b"\r\n--bonny"), Span(57, 66, is_json=False), id="like the beginning of a boundary"),
+        pytest.param(form(FILE + b"x"), None, id="no model"),
+        pytest.param(form(MODEL + b"phi", end=b""), None, id="cut off"),
+        pytest.param(b"phi", None, id="no form"),
+    ],
+)
+def test_where_the_field_stands(content: bytes, span: Span | None) -> None:
+    assert find_model_field(content, TYPE) == span
+    assert span is None or content[span.start : span.end] == model_of_multipart(content, TYPE).encode()  # type: ignore[union-attr]
 
 
 def test_a_body_of_many_small_parts_costs_no_more_than_its_bytes() -> None:

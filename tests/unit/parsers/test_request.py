@@ -14,6 +14,7 @@ from extproc.values.request import (
     InferenceRequest,
     Intent,
     ListModels,
+    Prompt,
     RequestHead,
     RouteToAny,
     RouteToModel,
@@ -184,7 +185,87 @@ def test_the_model_list_is_asked_for_by_path(method: str, path: str, intent: Int
 def test_subset_and_time_go_with_it(subset: tuple[str, ...] | None) -> None:
     head = RequestHead("POST", "/", {}, subset)
     request = parse_request(head, PHI, max_body_bytes=1000, now=7.0)
-    assert request == InferenceRequest(RouteToModel("phi"), arrived_s=7.0, subset=subset)
+    assert request == InferenceRequest(RouteToModel("phi"), arrived_s=7.0, subset=subset, is_editable=True)
+
+
+def parsed(
+    body: bytes,
+    headers: dict[str, str] | None = None,
+    *,
+    method: str = "POST",
+    path: str = "/",
+    extent: BodyExtent = BodyExtent.WHOLE,
+    session_header: str | None = None,
+) -> InferenceRequest:
+    request = parse_request(
+        RequestHead(method, path, headers or {}),
+        body,
+        extent=extent,
+        max_body_bytes=1000,
+        now=0.0,
+        session_header=session_header,
+    )
+    assert isinstance(request, InferenceRequest)
+    return request
+
+
+ASKED = b'{"model":"phi","prompt":"hi","cache_salt":"s"}'
+HI = Prompt(b"hi", 2, "s")
+
+
+@pytest.mark.parametrize(
+    ("request_", "prompt", "is_editable"),
+    [
+        pytest.param(parsed(ASKED), HI, True, id="a body"),
+        pytest.param(parsed(PHI), None, True, id="a body without a prompt"),
+        pytest.param(parsed(ASKED, {"content-encoding": "identity"}), HI, True, id="that is said not to be compressed"),
+        pytest.param(parsed(gzip.compress(ASKED), GZIPPED), HI, False, id="that is compressed"),
+        pytest.param(parsed(ASKED, extent=BodyExtent.PARTIAL), None, False, id="of which the beginning is shown"),
+        pytest.param(parsed(ASKED, method="GET"), HI, True, id="of a method that has none"),
+        pytest.param(parsed(b"{}", method="GET"), None, False, id="of a method that has none, no model in it"),
+        pytest.param(parsed(FORM, {"content-type": FORM_TYPE}), None, True, id="a form"),
+        pytest.param(parsed(b"", NAMED), None, False, id="no body"),
+        pytest.param(parsed(b"", NAMED, extent=BodyExtent.UNSEEN), None, False, id="a body that is not shown"),
+        pytest.param(parsed(ASKED, path="/v1/models", method="GET"), None, False, id="the model list"),
+        pytest.param(parsed(ASKED[:-1] + b',"x":"\\ud83d"}'), HI, True, id="half an emoji"),
+        pytest.param(parsed(ASKED[:-1] + b',"x":NaN}'), None, True, id="NaN"),
+    ],
+)
+def test_prompt_and_whether_the_name_can_be_changed(
+    request_: InferenceRequest, prompt: Prompt | None, is_editable: bool
+) -> None:
+    assert (request_.prompt, request_.is_editable) == (prompt, is_editable)
+
+
+@pytest.mark.parametrize(
+    ("headers", "rewrite"),
+    [
+        pytest.param({}, None, id="none"),
+        pytest.param({"x-gateway-model-name-rewrite": "a"}, "a", id="the gateway's"),
+        pytest.param({"x-llm-d-model-name-rewrite": "b"}, "b", id="llm-d's"),
+        pytest.param({"x-gateway-model-name-rewrite": "a", "x-llm-d-model-name-rewrite": "b"}, "a", id="both"),
+        pytest.param({"x-gateway-model-name-rewrite": "", "x-llm-d-model-name-rewrite": "b"}, "b", id="one empty"),
+        pytest.param({"x-llm-d-model-name-rewrite": ""}, None, id="an empty one"),
+        pytest.param({"x-gateway-model-name": "a"}, None, id="the model's own"),
+    ],
+)
+def test_the_name_that_a_header_wants(headers: dict[str, str], rewrite: str | None) -> None:
+    assert parsed(PHI, headers).rewrite == parsed(b"", headers).rewrite == rewrite
+    objectives = {name.replace("model-name-rewrite", "inference-objective"): value for name, value in headers.items()}
+    assert parsed(PHI, objectives).objective == rewrite
+
+
+@pytest.mark.parametrize(
+    ("headers", "session_header", "session"),
+    [
+        pytest.param({"x-session": "s"}, "x-session", "s", id="by its header"),
+        pytest.param({"x-session": ""}, "x-session", None, id="empty"),
+        pytest.param({}, "x-session", None, id="absent"),
+        pytest.param({"x-session": "s"}, None, None, id="not asked for"),
+    ],
+)
+def test_the_session(headers: dict[str, str], session_header: str | None, session: str | None) -> None:
+    assert parsed(PHI, headers, session_header=session_header).session == session
 
 
 @pytest.mark.parametrize(
