@@ -16,8 +16,9 @@ from extproc.probes.client import (
     LARGEST_ANSWER_BYTES,
     LONGEST_NAME,
     MOST_MODELS,
-    ModelsClient,
+    Client,
     ProbeError,
+    build_ssl_context,
     parse_models,
 )
 from extproc.registry.changes import Failure
@@ -26,6 +27,9 @@ from extproc.sim.engine import EngineSettings
 from extproc.sim.server import SimServer
 from extproc.values.endpoint import Endpoint
 from extproc.values.model import ModelCard
+
+TLS = b"\x16"
+"""What a handshake begins with."""
 
 
 def settings(**values: object) -> ProbeSettings:
@@ -67,7 +71,7 @@ async def hangs_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
 
 
 async def ask(address: str, *, timeout_s: float = 5.0, **values: object) -> tuple[ModelCard, ...]:
-    async with ModelsClient(settings(**values)) as client:
+    async with Client(settings(**values)) as client:
         return await client.list_models(at(address), timeout_s=timeout_s)
 
 
@@ -156,7 +160,7 @@ async def test_a_key_is_read_again_at_each_probe(tmp_path: Path) -> None:
     key.write_text("old\n")
     async with (
         SimServer(EngineSettings(models=("phi",), api_key="new")) as sim,
-        ModelsClient(settings(bearerTokenFile=str(key))) as client,
+        Client(settings(bearerTokenFile=str(key))) as client,
     ):
         with pytest.raises(ProbeError) as error:
             await client.list_models(at(sim.address), timeout_s=5)
@@ -166,6 +170,89 @@ async def test_a_key_is_read_again_at_each_probe(tmp_path: Path) -> None:
         key.unlink()
         with pytest.raises(ProbeError):
             await client.list_models(at(sim.address), timeout_s=5)
+
+
+async def test_how_a_metrics_page_is_asked_for(tmp_path: Path) -> None:
+    """Not compressed, at its own path, and with the key, which is not read at each of many."""
+    key = tmp_path / "key"
+    key.write_text("secret\n")
+    heads: list[list[str]] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            heads.append(head.decode().lower().split("\r\n"))
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n" + b"x\n")
+
+    async with raw_server(handle) as port:
+        probes = settings(metrics={"path": "/load", "port": port}, bearerTokenFile=str(key))
+        async with Client(probes) as client:
+            for address in ("127.0.0.1:1", f"127.0.0.1:{port}"):
+                assert await client.read_metrics(at(address), timeout_s=5) == b"x\n"
+            key.unlink()
+            assert await client.read_metrics(at(address), timeout_s=5) == b"x\n"
+    assert [head[0] for head in heads] == ["get /load http/1.1"] * 3
+    for head in heads:
+        assert {"accept-encoding: identity", "authorization: bearer secret"} <= {*head}
+
+
+@pytest.mark.parametrize(
+    ("handler", "failure", "status"),
+    [
+        pytest.param(answers(b"", "404 Not Found"), Failure.STATUS, 404, id="404"),
+        pytest.param(answers(b"", "403 Forbidden"), Failure.UNAUTHORIZED, 403, id="403"),
+        pytest.param(answers(b" " * (LARGEST_ANSWER_BYTES + 1)), Failure.INVALID, 0, id="too large"),
+        pytest.param(answers(b"vllm:", length=10), Failure.DROPPED, 0, id="cut"),
+        pytest.param(stays_silent, Failure.TIMEOUT, 0, id="silent"),
+    ],
+)
+async def test_a_metrics_page_that_cannot_be_had(handler: Handler, failure: Failure, status: int) -> None:
+    async with engine(handler) as address, Client(settings()) as client:
+        with pytest.raises(ProbeError) as error:
+            await client.read_metrics(at(address), timeout_s=0.5)
+    assert (error.value.failure, error.value.status) == (failure, status)
+
+
+async def test_the_largest_page_that_is_read() -> None:
+    async with engine(answers(b" " * LARGEST_ANSWER_BYTES)) as address, Client(settings()) as client:
+        assert len(await client.read_metrics(at(address), timeout_s=5)) == LARGEST_ANSWER_BYTES
+
+
+@pytest.mark.parametrize(
+    ("values", "models", "metrics"),
+    [
+        pytest.param({}, b"G", b"G", id="plaintext"),
+        pytest.param({"scheme": "https"}, TLS, TLS, id="TLS"),
+        pytest.param({"metrics": {"scheme": "https"}}, b"G", TLS, id="TLS for the metrics alone"),
+        pytest.param({"scheme": "https", "metrics": {"scheme": "http"}}, TLS, b"G", id="TLS for the models alone"),
+    ],
+)
+async def test_which_questions_go_by_tls(values: dict[str, object], models: bytes, metrics: bytes) -> None:
+    begins: set[bytes] = set()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        begins.add(await reader.read(1))
+        writer.transport.abort()
+
+    async with raw_server(handle) as port, Client(settings(**values)) as client:
+        for ask_for, begin in ((client.list_models, models), (client.read_metrics, metrics)):
+            begins.clear()
+            with pytest.raises(ProbeError):
+                await ask_for(at(f"127.0.0.1:{port}"), timeout_s=5)
+            assert begins == {begin}
+
+
+@pytest.mark.parametrize(
+    ("values", "verifies"),
+    [
+        pytest.param({}, None, id="plaintext"),
+        pytest.param({"scheme": "https"}, True, id="TLS"),
+        pytest.param({"scheme": "https", "insecureSkipVerify": True}, False, id="unverified"),
+        pytest.param({"metrics": {"scheme": "https"}, "insecureSkipVerify": True}, False, id="the metrics unverified"),
+    ],
+)
+def test_whether_certificates_are_verified(values: dict[str, object], verifies: bool | None) -> None:
+    context = build_ssl_context(settings(**values))
+    assert (None if context is None else context.verify_mode is ssl.CERT_REQUIRED) == verifies
 
 
 async def test_plain_text_where_tls_was_expected_is_no_answer() -> None:
@@ -179,4 +266,4 @@ def test_a_ca_file_that_cannot_be_used_is_told_before_anything_starts(tmp_path: 
     (tmp_path / "ca").write_text("no certificate")
     for name in ("ca", "nothing"):
         with pytest.raises(ConfigError, match=r"probes\.caFile"):
-            ModelsClient(settings(scheme="https", caFile=str(tmp_path / name)))
+            Client(settings(scheme="https", caFile=str(tmp_path / name)))

@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.pods import PodServer, addresses
 from tests.probes.silence import silent_host
 
-from extproc.probes.client import ModelsClient
+from extproc.probes.client import Client
 from extproc.probes.models import ModelProber, regular_interval_s, round_spacing_s
 from extproc.registry.changes import PoolListed
 from extproc.registry.store import Store
@@ -62,7 +62,7 @@ class Site:
 async def probing(**models: object) -> AsyncIterator[Site]:
     settings = ProbeSettings.model_validate({"models": models})
     store = Store(Pool("test"))
-    async with ModelsClient(settings) as client:
+    async with Client(settings) as client:
         site = Site(store, None)  # type: ignore[arg-type]  # each needs the other
         site.prober = ModelProber(
             store=store,

@@ -120,8 +120,6 @@ class Given(NamedTuple):
         lines = []
         if self.without_effect:
             lines.append(f"flags without effect here: {', '.join(f'--{name}' for name in self.without_effect)}")
-        if "refresh-metrics-interval" in self.without_effect:
-            lines.append("no metrics of endpoints are read in this version: no refresh interval is in use")
         return lines
 
 

@@ -11,18 +11,13 @@ from typing import NamedTuple
 from extproc.errors import Problem
 
 WITHOUT_EFFECT: Mapping[str, bool] = {
-    # The engines' /metrics: nothing of it is scraped in this version.
-    "refresh-metrics-interval": False,
-    "metrics-staleness-threshold": False,
+    # The engines' /metrics: the names of each engine's are known here, and the page tells which engine it is.
     "total-queued-requests-metric": False,
     "total-running-requests-metric": False,
     "kv-cache-usage-percentage-metric": False,
     "lora-info-metric": False,
     "cache-info-metric": False,
-    "model-server-metrics-port": False,
-    "model-server-metrics-path": False,
     "enable-multi-engine": True,
-    "engine-label-key": False,
     # The picker's own /metrics: plaintext, without authentication, and always of this moment.
     "refresh-prometheus-metrics-interval": False,
     "metrics-endpoint-auth": True,
@@ -123,8 +118,9 @@ def _read_scheme(given: Mapping[str, str], implied: dict[tuple[str, ...], object
     Returns the flags that say nothing here.
     """
     scheme, verify = "model-server-metrics-scheme", "model-server-metrics-https-insecure-skip-verify"
-    if given.get(scheme) != "https" or given.get("model-server-metrics-port", "0") not in ("", "0"):
+    if given.get(scheme) != "https":
         return [name for name in (scheme, verify) if name in given]
-    implied["probes", "scheme"] = "https"
+    has_port = given.get("model-server-metrics-port", "0") != "0"
+    implied[("probes", "metrics", "scheme") if has_port else ("probes", "scheme")] = "https"
     implied["probes", "insecureSkipVerify"] = given.get(verify) not in FALSE
     return []

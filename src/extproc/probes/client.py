@@ -1,4 +1,4 @@
-"""One question to one endpoint: `GET /v1/models`."""
+"""One question to one endpoint: `GET` of its models, or of its metrics."""
 
 import asyncio
 import errno
@@ -19,20 +19,24 @@ from extproc.values.model import ModelCard
 CONNECT_TIMEOUT_S = 0.3
 """Short, so that three failures to connect fit into the second that makes an endpoint suspect."""
 KNOCK_AFTER_S = 0.5
+METRICS_KEY_AGE_S = 1.0
+"""A thousand pages a second need no thousand readings of the file with the key."""
 LARGEST_ANSWER_BYTES = 4 << 20
 MOST_MODELS = 10_000
 LONGEST_NAME = 512
+_UNCOMPRESSED = {"Accept-Encoding": "identity"}
 
 T = TypeVar("T")
 
 
 class ProbeError(ExtprocError):
-    """An endpoint did not answer with a list of models."""
+    """An endpoint did not answer with what was asked for. `status` is its answer's, 0 unless that is the cause."""
 
-    def __init__(self, failure: Failure, detail: str) -> None:
+    def __init__(self, failure: Failure, detail: str, *, status: int = 0) -> None:
         super().__init__(failure, detail)
         self.failure = failure
         self.detail = detail
+        self.status = status
 
     def __str__(self) -> str:
         return f"{self.failure.value}: {self.detail}" if self.detail else self.failure.value
@@ -106,8 +110,11 @@ def find_problems(settings: ProbeSettings) -> list[Problem]:
 
 
 def build_ssl_context(settings: ProbeSettings) -> ssl.SSLContext | None:
-    """The TLS settings for the engines, None for plain HTTP. Errors: ConfigError for a CA file that cannot be used."""
-    if settings.scheme != "https":
+    """The TLS settings for the engines, None where all is plain HTTP.
+
+    Errors: ConfigError for a CA file that cannot be used.
+    """
+    if "https" not in (settings.scheme, settings.metrics.scheme):
         return None
     try:
         context = ssl.create_default_context(cafile=settings.ca_file)
@@ -119,19 +126,20 @@ def build_ssl_context(settings: ProbeSettings) -> ssl.SSLContext | None:
     return context
 
 
-class ModelsClient:
-    """Asks endpoints for their models. Use as an async context manager.
+class Client:
+    """Asks endpoints for their models and for their metrics. Use as an async context manager.
 
-    Connections are kept, as one for each question would cost more than the question. On a kept one a dead host is as
-    silent as a slow engine, so whoever is silent for a while is knocked at.
+    Connections are kept, as one for each question would cost more than the question.
     """
 
     def __init__(self, settings: ProbeSettings) -> None:
         self._settings = settings
         self._ssl = build_ssl_context(settings)
         self._session: aiohttp.ClientSession | None = None
+        self._key = ""
+        self._key_read_at_s = float("-inf")
 
-    async def __aenter__(self) -> "ModelsClient":
+    async def __aenter__(self) -> "Client":
         ssl_context = self._ssl if self._ssl is not None else True
         connector = aiohttp.TCPConnector(limit=0, ssl=ssl_context)
         self._session = aiohttp.ClientSession(connector=connector, auto_decompress=True, trust_env=False)
@@ -142,30 +150,46 @@ class ModelsClient:
             await self._session.close()
 
     async def list_models(self, endpoint: Endpoint, *, timeout_s: float) -> tuple[ModelCard, ...]:
-        """The models that `endpoint` lists now. Errors: ProbeError, saying how it failed."""
-        asking = asyncio.create_task(self._ask(endpoint, timeout_s))
+        """The models that `endpoint` lists now. Errors: ProbeError, saying how it failed.
+
+        On a kept connection a dead host is as silent as a slow engine, so whoever is silent for a while is knocked at.
+        """
+        url = f"{self._settings.scheme}://{endpoint.address}{self._settings.models.path}"
+        asking = asyncio.create_task(self._get(url, timeout_s=timeout_s))
         try:
             answered, _ = await asyncio.wait((asking,), timeout=KNOCK_AFTER_S)
             if not answered and timeout_s > KNOCK_AFTER_S:
                 await _knock(endpoint)
-            return await asking
+            return parse_models(await asking)
         finally:
             asking.cancel()
 
-    async def _ask(self, endpoint: Endpoint, timeout_s: float) -> tuple[ModelCard, ...]:
+    async def read_metrics(self, endpoint: Endpoint, *, timeout_s: float) -> bytes:
+        """The metrics page of `endpoint`, not compressed: that would cost the engine more than it saves.
+
+        Errors: ProbeError, saying how it failed.
+        """
+        metrics = self._settings.metrics
+        host, _, port = endpoint.address.rpartition(":")
+        url = f"{metrics.scheme or self._settings.scheme}://{host}:{metrics.port or port}{metrics.path}"
+        return await self._get(url, timeout_s=timeout_s, key_age_s=METRICS_KEY_AGE_S, fields=_UNCOMPRESSED)
+
+    async def _get(
+        self, url: str, *, timeout_s: float, key_age_s: float = 0.0, fields: dict[str, str] | None = None
+    ) -> bytes:
+        """The body of a 200, at most `LARGEST_ANSWER_BYTES`. `fields` are further headers. Errors: ProbeError."""
         assert self._session is not None, "used outside of its context"  # noqa: S101
-        url = f"{self._settings.scheme}://{endpoint.address}{self._settings.models.path}"
         # aiohttp's time to connect takes in the TLS handshake, and a slow handshake is no connect failure.
-        connect_s = None if self._ssl is not None else min(CONNECT_TIMEOUT_S, timeout_s)
+        connect_s = None if url.startswith("https:") else min(CONNECT_TIMEOUT_S, timeout_s)
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=connect_s)
         try:
-            headers = await self._authorization()
+            headers = await self._authorization(key_age_s=key_age_s) | (fields or {})
             async with self._session.get(url, headers=headers, timeout=timeout, allow_redirects=False) as response:
                 if response.status in (401, 403):
-                    raise ProbeError(Failure.UNAUTHORIZED, f"status {response.status}")
+                    raise ProbeError(Failure.UNAUTHORIZED, f"status {response.status}", status=response.status)
                 if response.status != 200:
-                    raise ProbeError(Failure.STATUS, f"status {response.status}")
-                return parse_models(await _read(response))
+                    raise ProbeError(Failure.STATUS, f"status {response.status}", status=response.status)
+                return await _read(response)
         except aiohttp.ConnectionTimeoutError as exc:
             raise ProbeError(Failure.CONNECT, "no connection in time") from exc
         except aiohttp.ClientConnectorCertificateError as exc:
@@ -178,15 +202,19 @@ class ModelsClient:
         except (aiohttp.ClientError, OSError) as exc:
             raise ProbeError(Failure.DROPPED, str(exc) or type(exc).__name__) from exc
 
-    async def _authorization(self) -> dict[str, str]:
+    async def _authorization(self, *, key_age_s: float) -> dict[str, str]:
+        """The header with the engines' key, if they want one. Read anew unless it was within the last `key_age_s`."""
         file = self._settings.bearer_token_file
         if file is None:
             return {}
-        try:
-            token = await asyncio.to_thread(Path(file).read_text)
-        except (OSError, UnicodeDecodeError) as exc:
-            raise ProbeError(Failure.UNAUTHORIZED, f"{file}: {exc}") from exc
-        return {"Authorization": f"Bearer {token.strip()}"}
+        now = asyncio.get_running_loop().time()
+        if self._key_read_at_s <= now - key_age_s:
+            try:
+                self._key = (await asyncio.to_thread(Path(file).read_text)).strip()
+            except (OSError, UnicodeDecodeError) as exc:
+                raise ProbeError(Failure.UNAUTHORIZED, f"{file}: {exc}") from exc
+            self._key_read_at_s = now
+        return {"Authorization": f"Bearer {self._key}"}
 
 
 async def _knock(endpoint: Endpoint) -> None:
@@ -205,9 +233,11 @@ async def _knock(endpoint: Endpoint) -> None:
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
-    content = bytearray()
-    async for chunk in response.content.iter_chunked(1 << 16):
-        content += chunk
-        if len(content) > LARGEST_ANSWER_BYTES:
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in response.content.iter_any():
+        pieces.append(piece)
+        size += len(piece)
+        if size > LARGEST_ANSWER_BYTES:
             raise ProbeError(Failure.INVALID, f"an answer of more than {LARGEST_ANSWER_BYTES} bytes")
-    return bytes(content)
+    return b"".join(pieces)

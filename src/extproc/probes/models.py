@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 from random import Random
 from typing import Protocol
 
-from extproc.probes.client import ModelsClient, ProbeError
+from extproc.probes.client import Client, ProbeError
 from extproc.registry.changes import Failure, FirstAnswerOverdue, ModelsListed, ProbeFailed, RoundCompleted
 from extproc.registry.store import Store
 from extproc.settings.schema import ModelProbeSettings
@@ -70,7 +70,7 @@ class ModelProber:
         self,
         *,
         store: Store,
-        client: ModelsClient,
+        client: Client,
         settings: ModelProbeSettings,
         meters: ProbeMeters,
         clock: Callable[[], float],
@@ -111,7 +111,7 @@ class ModelProber:
     def _follow(self, tasks: asyncio.TaskGroup, before: Snapshot, after: Snapshot, ids: Collection[str]) -> None:
         for id_ in ids:
             old, state = before.endpoints.get(id_), after.endpoints.get(id_)
-            if state is None or old is None or _begins_anew(old, state):
+            if state is None or old is None or begins_anew(old, state):
                 # One that begins anew has its whole budget before it, and no old probe to wait for.
                 if (watch := self._watches.pop(id_, None)) is not None and watch.task is not None:
                     watch.task.cancel()
@@ -195,7 +195,7 @@ class ModelProber:
                 self._watches[id_].hurry.set()
 
 
-def _begins_anew(before: EndpointState, after: EndpointState) -> bool:
+def begins_anew(before: EndpointState, after: EndpointState) -> bool:
     """True when the source says that it became ready, or is another process."""
     if not after.source_says_ready:
         return False

@@ -7,6 +7,8 @@ pools:
     endpoints:
       - {name: phi-0, address: "127.0.0.1:8000", labels: {zone: a}}   # labels optional
 ```
+
+Of the labels, those that a pod would have tell an endpoint's role and engine.
 """
 
 import asyncio
@@ -20,6 +22,7 @@ from extproc.errors import ConfigError, Problem
 from extproc.registry.changes import PoolListed
 from extproc.settings.problems import parse_mapping, problems_of, read_text
 from extproc.settings.schema import Group
+from extproc.sources.labels import engine_of, role_of
 from extproc.sources.meters import SourceMeters
 from extproc.telemetry.logs import Log
 from extproc.values.endpoint import Endpoint, canonical_address
@@ -48,8 +51,8 @@ class _Document(Group):
     pools: list[_PoolEntry]
 
 
-def parse_endpoints(text: str, origin: str) -> tuple[Pool, tuple[Endpoint, ...]]:
-    """The pool and its endpoints in the text of an endpoints file.
+def parse_endpoints(text: str, origin: str, *, engine_label: str | None = None) -> tuple[Pool, tuple[Endpoint, ...]]:
+    """The pool and its endpoints in the text of an endpoints file. `engine_label` tells the engine where it is given.
 
     An endpoint is told by its name *and* address: one that moves is a new one, of which nothing is known.
     Errors: ConfigError with every problem, among them names or addresses that stand twice.
@@ -63,7 +66,17 @@ def parse_endpoints(text: str, origin: str) -> tuple[Pool, tuple[Endpoint, ...]]
     entry = document.pools[0]
     if problems := _repetitions(entry):
         raise ConfigError(origin, problems)
-    endpoints = tuple(Endpoint(f"{e.name}/{e.address}", e.name, e.address, e.labels) for e in entry.endpoints)
+    endpoints = tuple(
+        Endpoint(
+            id=f"{e.name}/{e.address}",
+            name=e.name,
+            address=e.address,
+            labels=e.labels,
+            role=role_of(e.labels),
+            engine=engine_of(e.labels, key=engine_label),
+        )
+        for e in entry.endpoints
+    )
     return Pool(entry.name, entry.namespace), endpoints
 
 
@@ -84,12 +97,13 @@ class EndpointsFile:
 
     name = "file"
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, engine_label: str | None = None) -> None:
         self._path = path
+        self._engine_label = engine_label
         self._text = self._seen_text = _read_file(path)
         self._is_judged = True
         self._problem: ConfigError | None = None
-        self.pool, self.endpoints = parse_endpoints(self._text, path)
+        self.pool, self.endpoints = parse_endpoints(self._text, path, engine_label=engine_label)
 
     @property
     def origin(self) -> str:
@@ -152,7 +166,7 @@ class EndpointsFile:
     def _take_over(self, text: str) -> bool:
         if text == self._text:
             return False
-        pool, endpoints = parse_endpoints(text, self._path)
+        pool, endpoints = parse_endpoints(text, self._path, engine_label=self._engine_label)
         if pool != self.pool:
             what = f"is {pool}; this server was started for {self.pool}: restart it to change the pool"
             raise ConfigError(self._path, [Problem("pools[0]", what)])

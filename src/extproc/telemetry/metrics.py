@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from extproc.values.load import EngineLoad
 from extproc.values.snapshot import Snapshot
 
 MODEL_LABELS = 1000
@@ -42,11 +43,21 @@ class OpenRequests(Protocol):
         """Counts by name: of each endpoint of `endpoints` (id → name), and of others that still have requests."""
 
 
+Loads = Callable[[], Mapping[str, EngineLoad]]
+"""Gives the last reading of each endpoint's metrics page, by endpoint id."""
+
+
 class Metrics(Collector):
     """All metrics of one server, in a registry of their own."""
 
     def __init__(
-        self, *, knowledge: Knowledge, in_flight: OpenRequests, clock: Callable[[], float], version: str
+        self,
+        *,
+        knowledge: Knowledge,
+        in_flight: OpenRequests,
+        clock: Callable[[], float],
+        version: str,
+        loads: Loads = dict,
     ) -> None:
         self.registry = CollectorRegistry()
         self._knowledge = knowledge
@@ -72,7 +83,7 @@ class Metrics(Collector):
         build_info = Gauge("extproc_build_info", "Always 1.", ["version"], registry=self.registry)
         build_info.labels(version).set(1)
         self.registry.register(self)
-        self.registry.register(_SnapshotCollector(knowledge, in_flight, clock))
+        self.registry.register(_SnapshotCollector(knowledge, in_flight, loads, clock))
 
     # What is counted at every request is kept in plain numbers and rendered when it is scraped: a locked counter object
     # costs ten times as much, and everything here runs in one thread. Source: docs/performance.md, "What was tried".
@@ -125,7 +136,8 @@ class Metrics(Collector):
             return NO_MODEL
         if model in self._model_labels:
             return model
-        if model not in self._knowledge.snapshot.models:
+        snapshot = self._knowledge.snapshot
+        if model not in snapshot.models and model not in snapshot.aliases:
             return UNKNOWN_MODEL
         if len(self._model_labels) >= MODEL_LABELS:
             return OTHER_MODEL
@@ -210,12 +222,24 @@ class _Durations:
         return HistogramMetricFamily(name, documentation, buckets=buckets, sum_value=self._sum_s)
 
 
+_LOAD_GAUGES: tuple[tuple[str, str, Callable[[EngineLoad], float | None]], ...] = (
+    ("waiting", "Requests in the engine's queue, when its metrics were last read.", lambda load: load.waiting),
+    ("running", "Requests in the engine's batch, when its metrics were last read.", lambda load: load.running),
+    (
+        "kv_used_ratio",
+        "Share of the engine's KV cache in use, when its metrics were last read.",
+        lambda load: load.kv_used_ratio,
+    ),
+)
+
+
 class _SnapshotCollector(Collector):
     """Gauges that are read off the current snapshot at each scrape."""
 
-    def __init__(self, knowledge: Knowledge, in_flight: OpenRequests, clock: Callable[[], float]) -> None:
+    def __init__(self, knowledge: Knowledge, in_flight: OpenRequests, loads: Loads, clock: Callable[[], float]) -> None:
         self._knowledge = knowledge
         self._in_flight = in_flight
+        self._loads = loads
         self._clock = clock
 
     def collect(self) -> Iterable[Metric]:
@@ -251,8 +275,17 @@ class _SnapshotCollector(Collector):
             ready.add_metric([pool, name], float(is_))
         for name, at_s in answered_at_s.items():
             ages.add_metric(["models", name], now - at_s)
+        load_of = self._loads_by_name(snapshot)
+        for name, load in load_of.items():
+            ages.add_metric(["metrics", name], now - load.asked_at_s)
         yield ready
         yield ages
+        for key, text, value_of in _LOAD_GAUGES:
+            gauge = GaugeMetricFamily(f"extproc_endpoint_{key}", text, labels=["pool", "endpoint"])
+            for name, load in load_of.items():
+                if (value := value_of(load)) is not None:
+                    gauge.add_metric([pool, name], value)
+            yield gauge
         if self._in_flight.is_exact:
             open_requests = GaugeMetricFamily(
                 "extproc_endpoint_inflight",
@@ -263,3 +296,12 @@ class _SnapshotCollector(Collector):
             for name, count in self._in_flight.by_name(names).items():
                 open_requests.add_metric([pool, name], count)
             yield open_requests
+
+    def _loads_by_name(self, snapshot: Snapshot) -> dict[str, EngineLoad]:
+        """The newest reading for each name of an endpoint."""
+        loads, result = self._loads(), dict[str, EngineLoad]()
+        for id_, state in snapshot.endpoints.items():
+            name, load = state.endpoint.name, loads.get(id_)
+            if load is not None and (name not in result or result[name].asked_at_s < load.asked_at_s):
+                result[name] = load
+        return result

@@ -34,12 +34,18 @@ class EngineLoad(msgspec.Struct, frozen=True):
     """Tokens of one KV block."""
     blocks: int | None = None
     """KV blocks of the cache."""
+    first_tokens: float | None = None
+    """Counter: requests whose prefill is done."""
     prompt_tokens: float | None = None
-    """Counter: tokens of all prompts whose prefill is done, those found in the prefix cache included."""
+    """Counter: tokens of their prompts, those found in the prefix cache included."""
     cached_tokens: float | None = None
     """Counter: prompt tokens that were found in the prefix cache."""
+    prefills: float | None = None
+    """Counter: requests that are over, of which the next two tell."""
     prefill_s: float | None = None
-    """Counter: seconds that requests spent in prefill, summed over requests."""
+    """Counter: seconds that they spent in prefill, summed over requests."""
+    prefill_tokens: float | None = None
+    """Counter: tokens that were computed in it, those found in the prefix cache left out."""
 
     @property
     def cache_tokens(self) -> int | None:

@@ -102,16 +102,15 @@ def test_an_unknown_flag_is_a_usage_error() -> None:
 
 def test_what_has_no_effect_is_told_in_comments(tmp_path: Path) -> None:
     path = tmp_path / "pd-config.yaml"
-    path.write_text("{apiVersion: llm-d.ai/v1alpha1, kind: EndpointPickerConfig, plugins: [{type: queue-scorer}]}")
-    result = check(path, "--refresh-metrics-interval=50000000", "--tracing", "false")
+    path.write_text("{apiVersion: llm-d.ai/v1alpha1, kind: EndpointPickerConfig, plugins: [{type: my-own-scorer}]}")
+    result = check(path, "--zap-encoder=json", "--tracing", "false")
     assert result.exit_code == 0
     assert yaml.safe_load(result.stdout) == Settings().model_dump(mode="json", by_alias=True)
     comments = [line for line in result.stdout.splitlines() if line.startswith("#")]
-    assert comments[-4:] == [
-        "# flags without effect here: --refresh-metrics-interval, --tracing",
-        "# no metrics of endpoints are read in this version: no refresh interval is in use",
+    assert comments[-3:] == [
+        "# flags without effect here: --zap-encoder, --tracing",
         "# parts of the EndpointPickerConfig without effect here:",
-        "#   plugins[0]: there is no scorer like queue-scorer here",
+        "#   plugins[0]: my-own-scorer has no effect here",
     ]
 
 

@@ -85,12 +85,12 @@ def read(*arguments: str) -> Given:
 
 
 def test_a_command_line_as_users_have_it() -> None:
-    settings, without_effect, _ = read(
+    settings, _, _ = read(
         "-grpcPort", "9005", "--secure-serving=false", "-v=4", "--refresh-metrics-interval=50ms", "--drain-timeout=2s"
     )
     assert (settings.server.grpc_port, settings.server.secure_serving, settings.telemetry.verbosity) == (9005, False, 4)
     assert settings.server.drain_timeout_s == 2.0
-    assert without_effect == ("refresh-metrics-interval",)
+    assert settings.probes.metrics.interval_s == 0.05
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,16 @@ from extproc.cli.flags import Given, SettingsCommand, read_settings
 from extproc.cli.inherited import TRANSLATED, WITHOUT_EFFECT
 from extproc.errors import ConfigError
 from extproc.settings.load import flags
-from extproc.settings.schema import Settings
+from extproc.settings.schema import MetricsProbeSettings, Settings
 
 V1, V1ALPHA2 = "inference.networking.k8s.io", "inference.networking.x-k8s.io"
+TODAYS = {
+    *("refresh-metrics-interval", "metrics-staleness-threshold", "engine-label-key"),
+    *("model-server-metrics-path", "model-server-metrics-port"),
+}
 POOL = {"source.pool_name": "phi", "source.pool_namespace": "llm"}
+
+READ_EVERY_50_MS = MetricsProbeSettings.model_validate({"interval": "50ms"})
 
 
 def read(*given: str) -> Given:
@@ -49,14 +55,13 @@ def changes(settings: Settings) -> dict[str, Any]:
         pytest.param(
             arguments.SCHEDULER_0_2_1,
             POOL | {"telemetry.verbosity": 1},
-            "zap-encoder enable-pprof model-server-metrics-path model-server-metrics-scheme "
-            "model-server-metrics-https-insecure-skip-verify",
+            "zap-encoder enable-pprof model-server-metrics-scheme model-server-metrics-https-insecure-skip-verify",
             id="llm-d-inference-scheduler 0.2.1",
         ),
         pytest.param(
             arguments.SCHEDULER_0_2_1_TRITON,
             POOL | {"telemetry.verbosity": 1},
-            "zap-encoder enable-pprof model-server-metrics-path total-queued-requests-metric "
+            "zap-encoder enable-pprof total-queued-requests-metric "
             "kv-cache-usage-percentage-metric lora-info-metric model-server-metrics-scheme "
             "model-server-metrics-https-insecure-skip-verify",
             id="llm-d-inference-scheduler 0.2.1, Triton",
@@ -70,21 +75,26 @@ def changes(settings: Settings) -> dict[str, Any]:
         pytest.param(
             arguments.IGW_1_0,
             POOL | {"source.pool_group": V1ALPHA2, "telemetry.verbosity": 1},
-            "zap-encoder enable-pprof model-server-metrics-path ha-enable-leader-election model-server-metrics-scheme "
+            "zap-encoder enable-pprof ha-enable-leader-election model-server-metrics-scheme "
             "model-server-metrics-https-insecure-skip-verify",
             id="Inference Extension 1.0",
         ),
         pytest.param(
             arguments.SCHEDULER_0_4_0,
-            POOL | {"telemetry.verbosity": 1},
-            "zap-encoder kv-cache-usage-percentage-metric enable-pprof refresh-metrics-interval tracing "
-            "metrics-endpoint-auth",
+            POOL | {"telemetry.verbosity": 1, "probes.metrics": READ_EVERY_50_MS},
+            "zap-encoder kv-cache-usage-percentage-metric enable-pprof tracing metrics-endpoint-auth",
             id="llm-d-inference-scheduler 0.4.0",
         ),
         pytest.param(
             arguments.ROUTER_0_10,
-            POOL | {"source.pool_group": V1, "server.drain_timeout_s": 60.0, "telemetry.verbosity": 1},
-            "zap-encoder ha-enable-leader-election refresh-metrics-interval tracing metrics-endpoint-auth",
+            POOL
+            | {
+                "source.pool_group": V1,
+                "server.drain_timeout_s": 60.0,
+                "telemetry.verbosity": 1,
+                "probes.metrics": READ_EVERY_50_MS,
+            },
+            "zap-encoder ha-enable-leader-election tracing metrics-endpoint-auth",
             id="llm-d-router 0.10",
         ),
         pytest.param(
@@ -193,14 +203,7 @@ SCHEME, VERIFY = "model-server-metrics-scheme", "model-server-metrics-https-inse
         ),
         pytest.param([f"--{SCHEME}=http", f"--{VERIFY}=true"], "http", False, [SCHEME, VERIFY], id="plaintext"),
         pytest.param(
-            [f"--{SCHEME}=https", "--model-server-metrics-port=9400"],
-            *("http", False, ["model-server-metrics-port", SCHEME]),
-            id="metrics have a port of their own",
-        ),
-        pytest.param(
-            [f"--{SCHEME}=https", "--model-server-metrics-port=0"],
-            *("https", True, ["model-server-metrics-port"]),
-            id="port 0 is none",
+            [f"--{SCHEME}=https", "--model-server-metrics-port=0"], *("https", True, []), id="port 0 is their own"
         ),
     ],
 )
@@ -210,6 +213,12 @@ def test_engines_with_metrics_by_tls_are_asked_by_tls(
     result = read(*given)
     assert (result.settings.probes.scheme, result.settings.probes.insecure_skip_verify) == (scheme, insecure)
     assert [*result.without_effect] == without_effect
+
+
+def test_metrics_by_tls_on_a_port_of_their_own_say_nothing_of_the_others() -> None:
+    probes = read(f"--{SCHEME}=https", "--model-server-metrics-port=9400").settings.probes
+    assert (probes.scheme, probes.metrics.scheme, probes.metrics.port) == ("http", "https", 9400)
+    assert probes.insecure_skip_verify
 
 
 def test_the_destination_cannot_be_told_elsewhere() -> None:
@@ -231,12 +240,32 @@ def test_what_has_no_effect_is_one_line() -> None:
     assert read("--v=4").remarks() == []
 
 
-@pytest.mark.parametrize("interval", ["50000000", "50ms"])
-def test_a_refresh_interval_is_told_to_be_in_no_use(interval: str) -> None:
-    assert read("--refresh-metrics-interval", interval).remarks() == [
-        "flags without effect here: --refresh-metrics-interval",
-        "no metrics of endpoints are read in this version: no refresh interval is in use",
-    ]
+@pytest.mark.parametrize(
+    ("given", "effective"),
+    [
+        pytest.param(["--refresh-metrics-interval", "50ms"], {"interval_s": 0.05}, id="an interval"),
+        pytest.param(["--refreshMetricsInterval=50000000"], {"interval_s": 0.05}, id="an interval in nanoseconds"),
+        pytest.param(["--refresh-metrics-interval=0"], {"interval_s": 0.0}, id="none is read"),
+        pytest.param(["--metrics-staleness-threshold=5s"], {"staleness_s": 5.0}, id="an age"),
+        pytest.param(["-modelServerMetricsPath", "/load"], {"path": "/load"}, id="a path"),
+        pytest.param(["--model-server-metrics-port=9400"], {"port": 9400}, id="a port"),
+    ],
+)
+def test_how_the_engines_metrics_are_read(given: list[str], effective: dict[str, Any]) -> None:
+    result = read(*given)
+    metrics = Settings().probes.metrics
+    assert result.settings.probes.metrics == metrics.model_copy(update=effective)
+    assert result.without_effect == ()
+
+
+def test_the_label_that_tells_the_engine() -> None:
+    assert read("--engine-label-key=example.com/engine").settings.source.engine_label_key == "example.com/engine"
+    assert read("--engine-label-key=").settings == Settings()
+
+
+@pytest.mark.parametrize("name", sorted(set(flags()) & TODAYS))
+def test_the_guide_tells_of_a_flag_that_is_ours_too(name: str) -> None:
+    assert f"`--{name}`" in Path("docs/migrate-from-llm-d.md").read_text()
 
 
 @pytest.mark.parametrize("name", [*WITHOUT_EFFECT, *TRANSLATED])

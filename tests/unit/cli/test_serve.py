@@ -19,21 +19,12 @@ NOTES = (Note("plugins[0]", "there is no scorer like queue-scorer here"), Note("
             ("tracing", "zap-encoder"), (), ["flags without effect here: --tracing, --zap-encoder"], id="flags"
         ),
         pytest.param(
-            ("refresh-metrics-interval",),
-            (),
-            [
-                "flags without effect here: --refresh-metrics-interval",
-                "no metrics of endpoints are read in this version: no refresh interval is in use",
-            ],
-            id="an interval",
-        ),
-        pytest.param(
             (),
             NOTES,
             [
                 "parts of the EndpointPickerConfig without effect here "
                 'parts="plugins[0]: there is no scorer like queue-scorer here; dataLayer: has no effect here" '
-                'scorers="recent-routes=1" picker=max-score'
+                'scorers="ttft=1,lora-affinity=1" picker=max-score'
             ],
             id="parts of a document",
         ),

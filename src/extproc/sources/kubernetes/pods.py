@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from extproc.registry.changes import Listing
 from extproc.sources.kubernetes.objects import Condition, Pod
+from extproc.sources.labels import engine_of, role_of
 from extproc.values.endpoint import Endpoint
 
 ACTIVE_PORTS = "llm-d.ai/active-ports"
@@ -19,10 +20,11 @@ def is_selected(pod: Pod, labels: Mapping[str, str]) -> bool:
     return all(own.get(key) == value for key, value in labels.items())
 
 
-def endpoints_of(pod: Pod, ports: Sequence[int]) -> tuple[Listing, ...]:
+def endpoints_of(pod: Pod, ports: Sequence[int], *, engine_label: str | None = None) -> tuple[Listing, ...]:
     """The endpoints of a pod, in the order of `ports`; none of one without an address, or that has ended.
 
-    They are ready when Kubernetes says Ready and the pod is not being deleted.
+    They are ready when Kubernetes says Ready and the pod is not being deleted. Their engine is what the label
+    `engine_label` says; without one, the usual labels.
 
     An endpoint is told by the pod's UID and its port: another pod of the same name or address is another endpoint.
     """
@@ -34,12 +36,16 @@ def endpoints_of(pod: Pod, ports: Sequence[int]) -> tuple[Listing, ...]:
     is_ready = readiness.status == "True" and pod.metadata.deletion_timestamp is None
     restarts = sum(container.restart_count for container in pod.status.container_statuses or ())
     active = _active_ports(pod)
+    labels = pod.metadata.labels or {}
+    role, engine = role_of(labels), engine_of(labels, key=engine_label)
     return tuple(
         Listing(
             Endpoint(
                 id=f"{uid}/{port}",
                 name=name if len(ports) == 1 else f"{name}:{port}",
                 address=f"{address}:{port}",
+                role=role,
+                engine=engine,
                 node=pod.spec.node_name or "",
             ),
             is_ready,

@@ -1,0 +1,396 @@
+"""When metrics pages are read, against real servers: at intervals, with back-off, for the life of an endpoint."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from random import Random
+
+import pytest
+from aiohttp import web
+
+from extproc.probes.client import Client, ProbeError
+from extproc.probes.metrics import LoadProber, Pauses, reading_interval_s, tick_s, until_tick_s
+from extproc.registry.changes import Failure, Listing, PoolChanged, PoolListed
+from extproc.registry.store import Store
+from extproc.settings.schema import ProbeSettings
+from extproc.telemetry.logs import configure_logs
+from extproc.values.endpoint import Endpoint
+from extproc.values.load import EngineLoad
+from extproc.values.pool import Pool
+
+NEVER = "1h"
+
+
+class Engine:
+    """A server of one page. While `is_open` is not set, answers wait for it."""
+
+    def __init__(self, page: str = "vllm:num_requests_waiting 1\n", *, status: int = 200) -> None:
+        self.page = page
+        self.status = status
+        self.is_open = asyncio.Event()
+        self.is_open.set()
+        self.asked = asyncio.Semaphore(0)
+        """Released at each reading."""
+        self.address = ""
+
+    async def __aenter__(self) -> "Engine":
+        app = web.Application()
+        app.router.add_get("/metrics", self._answer)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.address = "{}:{}".format(*self._runner.addresses[0])
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+    async def _answer(self, _request: web.Request) -> web.Response:
+        self.asked.release()
+        page, status = self.page, self.status  # of this moment, however late it is sent
+        await self.is_open.wait()
+        return web.Response(text=page, status=status)
+
+
+class AtOnce(Random):
+    """The first phase is none, and there is no jitter."""
+
+    def random(self) -> float:
+        return 0.0
+
+    def uniform(self, a: float, b: float) -> float:
+        return (a + b) / 2
+
+
+class Site:
+    """A store with a prober at work, and what came of it."""
+
+    def __init__(self) -> None:
+        self.store = Store(Pool("test"))
+        self.prober: LoadProber
+        self.loads: list[tuple[str, EngineLoad]] = []
+        self.failures: list[str] = []
+        self.answered = 0
+        self._happened = asyncio.Event()
+
+    def report(self, id_: str, load: EngineLoad) -> None:
+        self.loads.append((id_, load))
+        self._happened.set()
+
+    def observe_probe(self, kind: str, seconds: float) -> None:
+        assert kind == "metrics"
+        self.answered += 1
+        self._happened.set()
+
+    def count_probe_failure(self, kind: str, reason: str) -> None:
+        assert kind == "metrics"
+        self.failures.append(reason)
+        self._happened.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Returns once `condition` holds."""
+        async with asyncio.timeout(10):
+            while not condition():
+                self._happened.clear()
+                await self._happened.wait()
+
+    async def until_waiting(self, count: float) -> None:
+        """Returns once a reading says that so many wait."""
+        await self.until(lambda: any(load.waiting == count for _, load in self.loads))
+
+    def list_pool(self, *addresses: str) -> None:
+        self.store.apply(PoolListed.of(Endpoint(each, each, each) for each in addresses), now=time.monotonic())
+
+    def say(self, address: str, *, life: str = "1", ready: bool = True, engine: str = "") -> None:
+        """What Kubernetes says of the one pod."""
+        listing = Listing(Endpoint("pod", "pod", address, engine=engine), ready, life)
+        self.store.apply(PoolChanged((listing,), ()), now=time.monotonic())
+
+
+@asynccontextmanager
+async def reading(*, client: Client | None = None, rng: Random | None = None, **metrics: object) -> AsyncIterator[Site]:
+    settings = ProbeSettings.model_validate({"metrics": {"interval": "10ms"} | metrics})
+    site = Site()
+    async with client or Client(settings) as own:
+        site.prober = LoadProber(
+            store=site.store,
+            client=own,
+            settings=settings.metrics,
+            report=site.report,
+            meters=site,
+            clock=time.monotonic,
+            rng=rng or Random(1),
+        )
+        task = asyncio.create_task(site.prober.run())
+        try:
+            await asyncio.sleep(0)
+            yield site
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        assert task.cancelled()
+
+
+async def test_readings_are_reported_again_and_again() -> None:
+    begun_s = time.monotonic()
+    async with Engine() as engine, reading() as site:
+        site.list_pool(engine.address)
+        await site.until(lambda: len(site.loads) >= 3)
+        engine.page = "vllm:num_requests_waiting 2\n"
+        await site.until_waiting(2)
+    ids, loads = zip(*site.loads, strict=True)
+    assert set(ids) == {engine.address}
+    asked_at_s = [load.asked_at_s for load in loads]
+    assert asked_at_s == sorted(set(asked_at_s))
+    assert begun_s <= asked_at_s[0]
+    assert site.answered == len(loads)
+    assert site.failures == []
+
+
+async def test_what_is_known_before_it_begins_is_read_too() -> None:
+    async with Engine() as engine:
+        site = Site()
+        site.list_pool(engine.address)
+        async with Client(ProbeSettings()) as client:
+            prober = LoadProber(
+                store=site.store,
+                client=client,
+                settings=ProbeSettings().metrics,
+                report=site.report,
+                meters=site,
+                clock=time.monotonic,
+                rng=AtOnce(),
+            )
+            task = asyncio.create_task(prober.run())
+            await site.until_waiting(1)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_the_first_reading_may_come_at_any_moment_of_the_interval() -> None:
+    """At its very beginning here: the second would come after an hour. Another's shows that time goes by."""
+    async with (
+        Engine() as engine,
+        Engine() as other,
+        reading(rng=AtOnce(), interval=NEVER) as site,
+        reading() as beside,
+    ):
+        site.list_pool(engine.address)
+        await site.until_waiting(1)
+        await engine.asked.acquire()
+        beside.list_pool(other.address)
+        await beside.until(lambda: len(beside.loads) >= 5)
+        assert engine.asked.locked(), "asked once"
+
+
+async def test_one_that_fails_is_read_less_often_than_one_that_answers() -> None:
+    async with Engine(status=500) as bad, Engine() as good, reading() as site:
+        site.list_pool(bad.address, good.address)
+        await site.until(lambda: len(site.failures) >= 6)
+        assert len(site.loads) > 3 * len(site.failures)
+
+
+async def test_the_engine_that_its_label_tells_is_looked_for_also_once_the_label_changes() -> None:
+    page = "vllm:num_requests_waiting 1\nsglang:num_queue_reqs 2\n"
+    async with Engine(page) as engine, reading() as site:
+        site.say(engine.address, engine="vllm")
+        await site.until_waiting(1)
+        site.say(engine.address, engine="sglang")
+        await site.until_waiting(2)
+
+
+@pytest.mark.parametrize(
+    ("engine", "reason"),
+    [
+        pytest.param(lambda: Engine(status=500), "status", id="500"),
+        pytest.param(lambda: Engine(status=404), "status", id="no page"),
+        pytest.param(lambda: Engine(status=401), "unauthorized", id="401"),
+        pytest.param(lambda: Engine("process_open_fds 7\n"), "invalid", id="says nothing of load"),
+    ],
+)
+async def test_a_failed_reading_is_counted_changes_nothing_and_is_tried_again(
+    engine: Callable[[], Engine], reason: str
+) -> None:
+    async with engine() as server, reading() as site:
+        site.list_pool(server.address)
+        before = site.store.snapshot
+        await site.until(lambda: len(site.failures) >= 2)
+        assert set(site.failures) == {reason}
+        assert site.loads == []
+        assert site.store.snapshot is before
+        server.status, server.page = 200, "vllm:num_requests_waiting 5\n"
+        await site.until_waiting(5)
+
+
+async def test_an_engine_that_is_silent_is_a_time_out() -> None:
+    async with Engine() as engine, reading(timeout="20ms") as site:
+        engine.is_open.clear()
+        site.list_pool(engine.address)
+        await site.until(lambda: len(site.failures) >= 1)
+        assert site.failures[0] == "timeout"
+        engine.is_open.set()
+        await site.until_waiting(1)
+
+
+async def test_one_that_fails_does_not_keep_others_from_being_read() -> None:
+    async with Engine(status=500) as bad, Engine() as good, reading() as site:
+        site.list_pool(bad.address, good.address)
+        await site.until(lambda: len(site.failures) >= 1 and len(site.loads) >= 2)
+        assert {id_ for id_, _ in site.loads} == {good.address}
+
+
+class Broken(Client):
+    """Has a defect."""
+
+    async def read_metrics(self, endpoint: Endpoint, *, timeout_s: float) -> bytes:
+        raise ZeroDivisionError
+
+
+async def test_a_defect_in_one_reading_does_not_end_them(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs(2)
+    async with reading(client=Broken(ProbeSettings())) as site:
+        site.list_pool("127.0.0.1:1")
+        await site.until(lambda: len(site.failures) >= 2)
+        assert set(site.failures) == {"invalid"}
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "begin_anew",
+    [
+        pytest.param(lambda site, address: site.say(address, life="2"), id="a restart"),
+        pytest.param(
+            lambda site, address: (site.say(address, ready=False), site.say(address)), id="not ready, then ready"
+        ),
+    ],
+)
+async def test_a_late_answer_of_a_former_life_is_not_reported(begin_anew: Callable[[Site, str], object]) -> None:
+    async with Engine("vllm:num_requests_waiting 7\n") as engine, reading(rng=AtOnce(), interval=NEVER) as site:
+        engine.is_open.clear()
+        site.say(engine.address)
+        async with asyncio.timeout(10):
+            await engine.asked.acquire()
+            engine.page = "vllm:num_requests_waiting 8\n"
+            begin_anew(site, engine.address)
+            await engine.asked.acquire()
+        engine.is_open.set()
+        await site.until_waiting(8)
+        assert [load.waiting for _, load in site.loads] == [8]
+
+
+async def test_an_endpoint_that_only_becomes_not_ready_goes_on_being_read() -> None:
+    async with Engine() as engine, reading() as site:
+        site.say(engine.address)
+        await site.until_waiting(1)
+        site.say(engine.address, ready=False)
+        engine.page = "vllm:num_requests_waiting 2\n"
+        await site.until_waiting(2)
+
+
+async def test_the_readings_of_an_endpoint_end_with_it() -> None:
+    async with Engine() as engine, Engine() as beside, reading() as site:
+        site.list_pool(engine.address, beside.address)
+        await site.until(lambda: len({id_ for id_, _ in site.loads}) == 2)
+        site.list_pool(beside.address)
+        assert repr(site.prober) == "<LoadProber of 1 endpoints>"
+        site.loads.clear()
+        await site.until(lambda: len(site.loads) >= 3)
+        assert {id_ for id_, _ in site.loads} == {beside.address}
+
+
+async def test_an_interval_of_0_reads_none() -> None:
+    async with Engine() as engine, reading(interval="0s") as site:
+        site.list_pool(engine.address)
+        await asyncio.sleep(0)
+        assert repr(site.prober) == "<LoadProber of 0 endpoints>"
+
+
+async def test_the_interval_that_is_in_use_is_told_when_the_size_of_the_pool_changes_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure_logs(2)
+    async with reading(interval="1s", staleness="3s") as site:
+        for size in (10, 1_000, 1_050, 2_000, 3_000, 1_000):
+            site.list_pool(*(f"127.0.0.1:{port}" for port in range(1, size + 1)))
+        assert site.prober.interval_s == 1.0
+        assert site.prober.staleness_s == 3.0
+        site.list_pool(*(f"127.0.0.1:{port}" for port in range(1, 3_001)))
+        assert site.prober.interval_s == 3.0
+        assert site.prober.staleness_s == 6.0
+    lines = [line.partition("size of the pool ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert lines == [
+        "interval=2s wanted=1s endpoints=2000",
+        "interval=3s wanted=1s endpoints=3000",
+        "interval=1s wanted=1s endpoints=1000",
+        "interval=3s wanted=1s endpoints=3000",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wanted_s", "endpoints", "interval_s"),
+    [
+        pytest.param(0.5, 0, 0.5, id="no endpoint"),
+        pytest.param(0.5, 500, 0.5, id="as wanted"),
+        pytest.param(0.5, 1_000, 1.0, id="grown"),
+        pytest.param(0.05, 10, 0.05, id="a short one, as wanted"),
+        pytest.param(0.05, 100, 0.1, id="a short one, grown"),
+        pytest.param(60.0, 1_000, 60.0, id="a long one"),
+    ],
+)
+def test_the_interval_grows_with_the_pool(wanted_s: float, endpoints: int, interval_s: float) -> None:
+    assert reading_interval_s(wanted_s, endpoints) == interval_s
+
+
+@pytest.mark.parametrize(
+    ("interval_s", "endpoints", "tick"),
+    [
+        pytest.param(0.1, 0, 0.01, id="no endpoint"),
+        pytest.param(0.1, 80, 0.01, id="few: a tenth of the interval"),
+        pytest.param(0.1, 400, 0.002, id="many: for eight of them"),
+        pytest.param(60.0, 80, 0.05, id="a long interval"),
+    ],
+)
+def test_readings_begin_some_at_a_time(interval_s: float, endpoints: int, tick: float) -> None:
+    assert tick_s(interval_s, endpoints) == pytest.approx(tick)
+
+
+@pytest.mark.parametrize(
+    ("pause_s", "now", "delay_s"),
+    [
+        pytest.param(1.0, 10.0, 1.0, id="at a tick"),
+        pytest.param(1.1, 10.0, 1.0, id="a tick is just over"),
+        pytest.param(1.2, 10.0, 1.25, id="a tick is soon"),
+        pytest.param(1.0, 10.1, 0.9, id="from between two ticks"),
+        pytest.param(0.0, 10.1, 0.0, id="one that is over already"),
+    ],
+)
+def test_a_pause_ends_at_the_nearest_tick(pause_s: float, now: float, delay_s: float) -> None:
+    assert until_tick_s(pause_s, now=now, tick=0.25) == pytest.approx(delay_s)
+
+
+GOOD, BAD, ABSENT = None, ProbeError(Failure.STATUS, "", status=500), ProbeError(Failure.STATUS, "", status=404)
+
+
+@pytest.mark.parametrize(
+    ("interval_s", "outcomes", "pause_s"),
+    [
+        pytest.param(0.5, [GOOD], 0.5, id="a reading"),
+        pytest.param(0.5, [BAD], 1.0, id="the first failure"),
+        pytest.param(0.5, [BAD, BAD], 2.0, id="the second"),
+        pytest.param(0.5, [BAD, BAD, GOOD], 0.5, id="a reading after two failures"),
+        pytest.param(0.5, [BAD, BAD, GOOD, BAD], 1.0, id="the first failure after a reading"),
+        pytest.param(0.5, [BAD] * 9, 5.0, id="the longest"),
+        pytest.param(0.5, [ABSENT] * 9, 30.0, id="the longest without a page"),
+        pytest.param(0.5, [ABSENT] * 9 + [BAD], 5.0, id="a page that fails now"),
+        pytest.param(0.5, [BAD] * 10_000, 5.0, id="for hours"),
+        pytest.param(60.0, [BAD], 60.0, id="never shorter than the interval"),
+    ],
+)
+def test_the_pauses_of_one_that_fails_double(
+    interval_s: float, outcomes: list[ProbeError | None], pause_s: float
+) -> None:
+    pauses = Pauses()
+    for outcome in outcomes:
+        last_s = pauses.after_failure(outcome, interval_s) if outcome else pauses.after_reading(interval_s)
+    assert last_s == pause_s
