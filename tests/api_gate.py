@@ -56,6 +56,7 @@ class Gate:
 
     def __init__(self, upstream: str, *, tls: ssl.SSLContext | None = None):
         self.counts: Counter[str] = Counter()
+        self._asked: Counter[tuple[Kind, str]] = Counter()
         self.delay_s = 0.0
         self.port = 0
         self._upstream = URL(upstream)
@@ -198,6 +199,10 @@ class Gate:
         """How many watches are open whose path holds the text."""
         return sum(path_part in stream.path for stream in self._streams)
 
+    def count(self, kind: Kind, path_part: str) -> int:
+        """How many requests of a kind came whose path holds the text."""
+        return sum(count for (each, path), count in self._asked.items() if each == kind and path_part in path)
+
     async def wait_for(self, kind: Kind, at_least: int) -> None:
         """Returns once so many were counted; fails after `WAIT_S`."""
         await self.wait_until(lambda: self.counts[kind] >= at_least)
@@ -229,6 +234,7 @@ class Gate:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         await self._speaks.wait()
         kind = kind_of(request)
+        self._asked[kind, request.path] += 1
         given = next((answer for answer in self._answers if answer.fits(kind, request.path)), None)
         if given is not None:
             given.count += 1

@@ -50,7 +50,12 @@ POOLS_V1 = Resource("inference.networking.k8s.io", "v1", "inferencepools", "Infe
 POOLS_V1ALPHA2 = Resource(
     "inference.networking.x-k8s.io", "v1alpha2", "inferencepools", "InferencePool", is_custom=True
 )
-RESOURCES = (PODS, POOLS_V1, POOLS_V1ALPHA2)
+REWRITES, OBJECTIVES, LLMD_REWRITES, LLMD_OBJECTIVES = (
+    Resource(group, "v1alpha2", kind.lower() + "s", kind, is_custom=True)
+    for group in ("inference.networking.x-k8s.io", "llm-d.ai")
+    for kind in ("InferenceModelRewrite", "InferenceObjective")
+)
+RESOURCES = (PODS, POOLS_V1, POOLS_V1ALPHA2, REWRITES, OBJECTIVES, LLMD_REWRITES, LLMD_OBJECTIVES)
 
 
 def resource_of(manifest: Mapping[str, Any]) -> Resource:
@@ -150,7 +155,7 @@ def pool_v1(
     }
     if app_protocol:
         spec["appProtocol"] = app_protocol
-    return _pool(POOLS_V1, name, namespace, spec)
+    return _custom(POOLS_V1, name, namespace, spec)
 
 
 def pool_v1alpha2(
@@ -175,9 +180,43 @@ def pool_v1alpha2(
             "failureMode": failure_mode,
         },
     }
-    return _pool(POOLS_V1ALPHA2, name, namespace, spec)
+    return _custom(POOLS_V1ALPHA2, name, namespace, spec)
 
 
-def _pool(resource: Resource, name: str, namespace: str, spec: Manifest) -> Manifest:
+def rewrite(
+    name: str,
+    pool: str,
+    *rules: tuple[Sequence[str], Mapping[str, int | None]],
+    resource: Resource = REWRITES,
+    namespace: str = "default",
+) -> Manifest:
+    """An InferenceModelRewrite. A rule: the models that it matches (none: all), and its targets with their weights."""
+    spec = {
+        "poolRef": {"group": "inference.networking.k8s.io", "kind": "InferencePool", "name": pool},
+        "rules": [
+            {
+                "matches": [{"model": {"type": "Exact", "value": model}} for model in models],
+                "targets": [
+                    {"modelRewrite": target} | ({} if weight is None else {"weight": weight})
+                    for target, weight in targets.items()
+                ],
+            }
+            for models, targets in rules
+        ],
+    }
+    return _custom(resource, name, namespace, spec)
+
+
+def objective(
+    name: str, pool: str, priority: int | None, *, resource: Resource = OBJECTIVES, namespace: str = "default"
+) -> Manifest:
+    """An InferenceObjective."""
+    spec: Manifest = {"poolRef": {"group": "inference.networking.k8s.io", "kind": "InferencePool", "name": pool}}
+    if priority is not None:
+        spec["priority"] = priority
+    return _custom(resource, name, namespace, spec)
+
+
+def _custom(resource: Resource, name: str, namespace: str, spec: Manifest) -> Manifest:
     metadata = {"name": name, "namespace": namespace}
     return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata, "spec": spec}

@@ -14,14 +14,33 @@ from typing import Any, Self
 import aiohttp
 import yaml
 from tests.api_gate import Gate
-from tests.api_objects import PODS, POOLS_V1, POOLS_V1ALPHA2, Manifest, Resource, resource_of
+from tests.api_objects import (
+    LLMD_OBJECTIVES,
+    LLMD_REWRITES,
+    OBJECTIVES,
+    PODS,
+    POOLS_V1,
+    POOLS_V1ALPHA2,
+    RESOURCES,
+    REWRITES,
+    Manifest,
+    Resource,
+    resource_of,
+)
 from tests.api_status import ApiError
 from tests.apiserver import VERBS, ApiServer
 from tests.real_apiserver import ADMIN_TOKEN, PICKER_TOKEN, PICKER_USER, RealApiServer, assets
 
 CRDS = {
-    POOLS_V1: Path(__file__).parent / "crds" / "inferencepools-v1.yaml",
-    POOLS_V1ALPHA2: Path(__file__).parent / "crds" / "inferencepools-v1alpha2.yaml",
+    resource: Path(__file__).parent / "crds" / f"{name}.yaml"
+    for resource, name in {
+        POOLS_V1: "inferencepools-v1",
+        POOLS_V1ALPHA2: "inferencepools-v1alpha2",
+        REWRITES: "inferencemodelrewrites",
+        OBJECTIVES: "inferenceobjectives",
+        LLMD_REWRITES: "inferencemodelrewrites-llmd",
+        LLMD_OBJECTIVES: "inferenceobjectives-llmd",
+    }.items()
 }
 CRD_PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 MERGE_PATCH = "application/merge-patch+json"
@@ -71,8 +90,8 @@ class Cluster:
     """An API server in which a test has a namespace of its own and starts with no CRD installed.
 
     Its methods go to the server as an administrator, past the gate; what is under test goes through the gate with
-    `token`, which may get, list and watch pods and InferencePools in the namespace until `forbid`. `double` is None for
-    a real server.
+    `token`, which may get, list and watch pods and the custom resources in the namespace until `forbid`. `double` is
+    None for a real server.
     """
 
     def __init__(self, server: ApiServer | RealApiServer, *, certificate: Path | None = None):
@@ -85,7 +104,7 @@ class Cluster:
         tls = ssl.create_default_context(cafile=str(self._certificate)) if self._certificate else None
         self.gate = Gate(self.url, tls=tls)
         self._tls: ssl.SSLContext | bool = tls or True
-        self._allowed = {resource: set(VERBS) for resource in (PODS, POOLS_V1, POOLS_V1ALPHA2)}
+        self._allowed = {resource: set(VERBS) for resource in RESOURCES}
         self._installed: set[Resource] = set()
         self._http: aiohttp.ClientSession | None = None
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.api_objects import POOLS_V1, POOLS_V1ALPHA2, pod_status
+from tests.api_objects import pod_status
 from tests.cluster import CRDS
 from tests.manifests.kubectl import find_kubectl
 from tests.manifests.render import MANIFESTS, of_kind
@@ -49,10 +49,10 @@ def kubectl(real_apiserver: RealApiServer, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module")
 def crds(kubectl: Kubectl) -> Iterator[None]:
-    """The CRDs of both InferencePools."""
+    """The CRDs of all that the picker reads."""
     for path in CRDS.values():
         kubectl("apply", "-f", str(path))
-    for resource in (POOLS_V1, POOLS_V1ALPHA2):
+    for resource in CRDS:
         kubectl("wait", f"crd/{resource.qualified}", "--for=condition=Established")
     yield
     for path in CRDS.values():

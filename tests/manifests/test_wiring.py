@@ -136,6 +136,10 @@ def test_the_role_is_what_the_picker_reads_and_no_more(folder: str) -> None:
         ("", "pods"): reads,
         ("inference.networking.k8s.io", "inferencepools"): reads,
         ("inference.networking.x-k8s.io", "inferencepools"): reads,
+        ("inference.networking.x-k8s.io", "inferencemodelrewrites"): reads,
+        ("inference.networking.x-k8s.io", "inferenceobjectives"): reads,
+        ("llm-d.ai", "inferencemodelrewrites"): reads,
+        ("llm-d.ai", "inferenceobjectives"): reads,
     }
     binding = find(folder, "RoleBinding", "extproc")
     assert binding["roleRef"]["name"] == "extproc"

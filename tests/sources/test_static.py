@@ -2,14 +2,18 @@
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from extproc.errors import ConfigError
 from extproc.registry.changes import PoolListed
+from extproc.settings.schema import SourceSettings
+from extproc.sources.choice import open_source
 from extproc.sources.static import POLL_INTERVAL_S, EndpointsFile, parse_endpoints
 from extproc.values.endpoint import Endpoint
 from extproc.values.pool import Pool
@@ -30,6 +34,22 @@ def test_a_good_file() -> None:
         Endpoint("phi-0/127.0.0.1:8000", "phi-0", "127.0.0.1:8000"),
         Endpoint("gemma-0/[::1]:8001", "gemma-0", "[::1]:8001", {"zone": "a"}),
     )
+
+
+@pytest.mark.parametrize(("key", "engine"), [(None, "sglang"), ("kind", "vllm")])
+def test_labels_tell_the_role_and_the_engine_as_those_of_a_pod_do(tmp_path: Path, key: str | None, engine: str) -> None:
+    labels = "{llm-d.ai/role: prefill, llm-d.ai/engine-type: sglang, kind: vllm}"
+    file = tmp_path / "endpoints.yaml"
+    file.write_text(f"pools: [{{name: a, endpoints: [{{name: x, address: '1.1.1.1:1', labels: {labels}}}]}}]")
+    source = open_source(
+        SourceSettings.model_validate({"endpointsFile": str(file), "engineLabelKey": key}),
+        environ={},
+        clock=time.monotonic,
+        rng=Random(1),
+    )
+    assert isinstance(source, EndpointsFile)
+    [endpoint] = source.endpoints
+    assert (endpoint.role, endpoint.engine) == ("prefill", engine)
 
 
 @pytest.mark.parametrize(
@@ -101,9 +121,9 @@ class Reports:
 
 
 @asynccontextmanager
-async def running(path: Path) -> AsyncIterator[Reports]:
+async def running(path: Path, source: EndpointsFile | None = None) -> AsyncIterator[Reports]:
     reports = Reports()
-    source = EndpointsFile(str(path))
+    source = source or EndpointsFile(str(path))
     task = asyncio.create_task(source.run(reports.report, reports))
     async with asyncio.timeout(10):
         assert await reports.names.get() == ["phi-0", "gemma-0"]
@@ -118,6 +138,17 @@ async def test_an_edit_is_followed(tmp_path: Path) -> None:
     async with running(path) as reports:
         path.write_text(GOOD.replace("phi-0", "phi-1"))
         assert await reports.names.get() == ["phi-1", "gemma-0"]
+
+
+async def test_the_label_that_tells_the_engine_is_the_same_after_an_edit(tmp_path: Path) -> None:
+    path = tmp_path / "pool.yaml"
+    path.write_text(GOOD)
+    source = EndpointsFile(str(path), engine_label="zone")
+    assert [endpoint.engine for endpoint in source.endpoints] == ["", "a"]
+    async with running(path, source) as reports:
+        path.write_text(GOOD.replace("phi-0", "phi-1").replace("zone: a", "zone: b"))
+        await reports.names.get()
+        assert [endpoint.engine for endpoint in source.endpoints] == ["", "b"]
 
 
 async def test_a_file_behind_a_symbolic_link_is_followed_as_configmaps_swap_it(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from extproc.admission.held import HeldBytes
 from extproc.protocol.commands import (
@@ -18,6 +19,7 @@ from extproc.protocol.commands import (
     Immediate,
     ModeOverride,
     Pass,
+    RenewPiece,
     Replace,
     RouteBody,
     Send,
@@ -38,7 +40,7 @@ from extproc.protocol.events import (
 )
 from extproc.protocol.plan import Policy, Timer
 from extproc.protocol.stream import ANSWERED, CHUNK_BYTES, SMALL_BYTES, State, Stream
-from extproc.values.decision import Reply, Route, Scores
+from extproc.values.decision import Edit, Reply, Route, Scores
 from extproc.values.endpoint import Endpoint
 from extproc.values.refusal import Reason, Reject
 from extproc.values.request import BodyExtent, RequestHead
@@ -47,6 +49,8 @@ HEAD = RequestHead("POST", "/v1/chat/completions", {"content-type": "application
 LIMIT = 10
 ROUTE = Route((Endpoint("a", "a", "127.0.0.1:1"), Endpoint("b", "b", "[::1]:2")), Scores())
 TO = "127.0.0.1:1,[::1]:2"
+RENAMED = replace(ROUTE, model="phi", edit=Edit(1, 2, b"phi"))
+"""Of the body `{}` it makes `{phi`."""
 REPLY = Reply(200, b"{}")
 REFUSED = Reject(Reason.MODEL_MISSING)
 
@@ -490,6 +494,98 @@ TRANSCRIPTS: dict[str, Transcript] = {
     "over the limit, and then gone": Transcript(
         [(OPEN, None), (RequestBody(b"x" * (LIMIT + 1), False), None), (END, CUT_OFF)]
     ),
+    # Another name for the model.
+    "renamed, full duplex": Transcript([(OPEN, None), (LAST, decide()), (RENAMED, Finish((Replace(TO, b"{phi"),)))]),
+    "renamed, full duplex, trailers end the body": Transcript(
+        [
+            (OPEN, None),
+            (RequestBody(b"{}", False), None),
+            (TRAILERS, decide()),
+            (RENAMED, Finish((Replace(TO, b"{phi"),))),
+        ]
+    ),
+    "renamed and tracked": Transcript(
+        [(head(DUPLEX), None), (LAST, decide()), (RENAMED, Send((Replace(TO, b"{phi"),)))],
+        TRACK,
+        ends_in=State.RESPONDING,
+    ),
+    "renamed through a hop": Transcript(
+        [(OPEN, None), (LAST, decide()), (RENAMED, Send((Continue(TO), Chunk("request_body", b"{phi", True))))],
+        is_direct=False,
+        ends_in=State.RESPONDING,
+    ),
+    "renamed through a hop, request trailers": Transcript(
+        [
+            (OPEN, None),
+            (RequestBody(b"{}", False), None),
+            (TRAILERS, decide()),
+            (RENAMED, Send((Continue(TO), Chunk("request_body", b"{phi", False), Pass("request_trailers")))),
+        ],
+        is_direct=False,
+        ends_in=State.RESPONDING,
+    ),
+    "renamed, buffered": Transcript(
+        [
+            (head(BUFFERED), AWAIT),
+            (LAST, decide(timer=Timer.SINCE_BODY)),
+            (RENAMED, Finish((RouteBody(TO, clears_route=True, body=b"{phi"),))),
+        ]
+    ),
+    "renamed, buffered, and the headers say a length": Transcript(
+        [
+            (announced(2, BUFFERED), AWAIT),
+            (LAST, Decide(announced(2, BUFFERED).head, b"{}", timer=Timer.SINCE_BODY)),
+            (RENAMED, Finish((RouteBody(TO, clears_route=True, body=b"{phi", says_length=True),))),
+        ]
+    ),
+    "renamed, buffered partial, all of it": Transcript(
+        [
+            (head(PARTIAL), AWAIT),
+            (LAST, decide(timer=Timer.SINCE_BODY)),
+            (RENAMED, Finish((RouteBody(TO, clears_route=False, body=b"{phi"),))),
+        ]
+    ),
+    "renamed, overridden": Transcript(
+        [
+            (head(NONE, STREAMED), Send((AwaitBody(ModeOverride(NONE, sends_response=False)),))),
+            (LAST, decide(timer=Timer.SINCE_BODY)),
+            (RENAMED, Finish((RouteBody(TO, clears_route=True, body=b"{phi"),))),
+        ],
+        OVERRIDE,
+    ),
+    "renamed, streamed early": Transcript(
+        [(EARLY, None), (LAST, decide(timer=Timer.SINCE_HEADERS)), (RENAMED, Finish((Replace(TO, b"{phi"),)))]
+    ),
+    "renamed, streamed early with trailers: the first piece is all of it": Transcript(
+        [
+            (EARLY, None),
+            (MORE, None),
+            (RequestBody(b"}", False), None),
+            (TRAILERS, decide(timer=Timer.SINCE_HEADERS)),
+            (
+                RENAMED,
+                Finish(
+                    (
+                        Continue(TO, drops_length=True),
+                        RenewPiece(b"{phi"),
+                        RenewPiece(b""),
+                        Pass("request_trailers"),
+                    )
+                ),
+            ),
+        ]
+    ),
+    "renamed, streamed early through a hop, and a piece is late": Transcript(
+        [
+            (announced(2, STREAMED, early=True), None),
+            (MORE, None),
+            (RequestBody(b"}", False), Decide(announced(2, STREAMED).head, b"{}", timer=Timer.SINCE_HEADERS)),
+            (RENAMED, Send((Continue(TO, drops_length=True), RenewPiece(b"{phi"), RenewPiece(b"")))),
+            (RequestBody(b"", True), passed("request_body")),
+        ],
+        is_direct=False,
+        ends_in=State.RESPONDING,
+    ),
     # Endings.
     "reject": Transcript([(OPEN, None), (LAST, decide()), (REFUSED, Finish((Immediate(REFUSED),)))]),
     "reply": Transcript([(CLOSED, decide(b"")), (REPLY, Finish((Immediate(REPLY),)))]),
@@ -663,16 +759,22 @@ def test_any_walk_answers_once_holds_little_and_gives_all_back(
     assert budget.held_bytes == 0
 
 
-@given(st.lists(st.binary(max_size=5), max_size=8), st.booleans(), st.booleans())
-def test_what_is_sent_on_is_what_came(pieces: list[bytes], has_trailers: bool, is_direct: bool) -> None:
+@given(st.lists(st.binary(max_size=5), max_size=8), st.booleans(), st.booleans(), st.data())
+def test_what_is_sent_on_is_what_came_but_for_an_edit(
+    pieces: list[bytes], has_trailers: bool, is_direct: bool, data: st.DataObject
+) -> None:
     """However it is cut, and whichever way it goes back."""
+    body = b"".join(pieces)
+    start, end = sorted(data.draw(st.lists(st.integers(0, len(body)), min_size=2, max_size=2)))
+    edit = data.draw(st.none() | st.builds(Edit, st.just(start), st.just(end), st.binary(max_size=5)))
+    sent_on = body if edit is None else body[:start] + edit.replacement + body[end:]
     stream = Stream(policy=Policy(1000), budget=HeldBytes(1000), is_direct=is_direct)
     stream.receive(OPEN)
     for piece in pieces:
         stream.receive(RequestBody(piece, False))
     asked = stream.receive(TRAILERS if has_trailers else RequestBody(b"", True))
-    assert asked == decide(b"".join(pieces))
-    command = stream.decided(ROUTE)
+    assert asked == decide(body)
+    command = stream.decided(replace(ROUTE, edit=edit))
     assert isinstance(command, Finish if is_direct else Send)
     sent = b""
     for answer in command.answers:
@@ -680,6 +782,6 @@ def test_what_is_sent_on_is_what_came(pieces: list[bytes], has_trailers: bool, i
             sent += answer.piece
         elif isinstance(answer, Replace):
             sent += answer.body
-    assert sent == b"".join(pieces)
+    assert sent == sent_on
     ends = [answer for answer in command.answers if isinstance(answer, Chunk) and answer.end_of_stream]
     assert len(ends) == (not has_trailers and not is_direct)

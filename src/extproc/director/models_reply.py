@@ -1,11 +1,12 @@
 """The picker's own `GET /v1/models`: the union over the pool, in a stable order."""
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import SequenceMatcher
 
 import msgspec
 
+from extproc.values.names import Alias
 from extproc.values.snapshot import KnownModel, Snapshot
 
 SHOWN_NAMES = 20
@@ -34,13 +35,56 @@ class _Listing(msgspec.Struct, frozen=True):
 
 
 def list_models(snapshot: Snapshot) -> bytes:
-    """The JSON list of every known model, sorted by id, one entry each."""
-    return msgspec.json.encode(_Listing([_entry(known) for known in snapshot.models.values()]))
+    """The JSON list of every known model and alias, sorted by id, one entry each."""
+    entries = (_find_entry(name, snapshot) for name in known_names(snapshot))
+    return msgspec.json.encode(_Listing([entry for entry in entries if entry is not None]))
 
 
-def describe_model(known: KnownModel) -> bytes:
-    """The JSON entry of one model."""
-    return msgspec.json.encode(_entry(known))
+def describe_model(name: str, snapshot: Snapshot) -> bytes | None:
+    """The JSON entry of one known model or alias; None of any other."""
+    entry = _find_entry(name, snapshot)
+    return None if entry is None else msgspec.json.encode(entry)
+
+
+def known_names(snapshot: Snapshot) -> Iterable[str]:
+    """What a client may ask for, sorted: the known models, and the aliases of which a target is known."""
+    if not snapshot.aliases:
+        return snapshot.models
+    aliases = {name for name, alias in snapshot.aliases.items() if _known_targets(alias, snapshot.models)}
+    return sorted((snapshot.models.keys() - snapshot.aliases.keys()) | aliases)
+
+
+def _known_targets(alias: Alias, models: Mapping[str, KnownModel]) -> list[KnownModel]:
+    names = dict.fromkeys(target.model for target in alias.targets)
+    return [models[name] for name in names if name in models]
+
+
+def _find_entry(name: str, snapshot: Snapshot) -> _Entry | None:
+    """An alias hides a model of its name: what it stands for is what a client gets."""
+    if (alias := snapshot.aliases.get(name)) is not None:
+        return _alias_entry(alias, _known_targets(alias, snapshot.models))
+    known = snapshot.models.get(name)
+    return None if known is None else _entry(known)
+
+
+def _alias_entry(alias: Alias, targets: list[KnownModel]) -> _Entry | None:
+    """`endpoints` counts those of all known targets, each once; `max_model_len` is the smallest of them."""
+    if not targets:
+        return None
+    if len(targets) == 1:
+        count = targets[0].routable_count
+    else:
+        count = len({each.id for target in targets for each in (*target.candidates, *target.suspects)})
+    cards = [target.card for target in targets]
+    return _Entry(
+        id=alias.name,
+        created=min(card.created for card in cards),
+        owned_by=cards[0].owned_by,
+        root=alias.targets[0].model if len(alias.targets) == 1 else None,
+        parent=None,
+        max_model_len=min((card.max_model_len for card in cards if card.max_model_len is not None), default=None),
+        endpoints=count,
+    )
 
 
 def _entry(known: KnownModel) -> _Entry:

@@ -17,10 +17,12 @@ class Continue(msgspec.Struct, frozen=True):
     kind: ClassVar[str] = "request_headers"
 
     destination: str
+    drops_length: bool = False
+    """The body that will go on has another length than the headers say."""
 
 
 class Replace(msgspec.Struct, frozen=True):
-    """To the request's headers: send the request to `destination` with this, its own, body (CONTINUE_AND_REPLACE)."""
+    """To the request's headers: send the request to `destination` with this body (CONTINUE_AND_REPLACE)."""
 
     kind: ClassVar[str] = "request_headers"
 
@@ -52,6 +54,18 @@ class RouteBody(msgspec.Struct, frozen=True):
     destination: str
     clears_route: bool
     """Envoy is to choose the route anew. In BUFFERED_PARTIAL it cannot."""
+    body: bytes | None = None
+    """What goes on in place of the body that came; None where that does."""
+    says_length: bool = False
+    """The headers that came say a length, which must then be that of `body`."""
+
+
+class RenewPiece(msgspec.Struct, frozen=True):
+    """To a piece of the request's body, in STREAMED: send this in its place."""
+
+    kind: ClassVar[str] = "request_body"
+
+    piece: bytes
 
 
 PassKind = Literal["request_body", "request_trailers", "response_headers", "response_body", "response_trailers"]
@@ -79,7 +93,7 @@ class Immediate(msgspec.Struct, frozen=True):
     outcome: Reject | Reply
 
 
-Answer = Continue | Replace | AwaitBody | RouteBody | Pass | Chunk | Immediate
+Answer = Continue | Replace | AwaitBody | RouteBody | RenewPiece | Pass | Chunk | Immediate
 
 
 class Decide(msgspec.Struct, frozen=True):

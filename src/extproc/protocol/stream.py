@@ -43,6 +43,10 @@ The answers to a route, by how the body came:
 | STREAMED, full duplex | continue, the body in chunks, trailers passed |
 | STREAMED, else    | continue, a pass for each piece, trailers passed |
 
+A route can edit the body (another name for the model). What is sent on then is the edited one; in "STREAMED, else" all
+of it in the place of the first piece, and nothing in the place of the others. A body that is not whole here, or not
+seen, cannot be edited: no such route is given.
+
 A stream that leaves with its answer sees no piece of the response, and a picker that dies takes none with it. In full
 duplex only one message, in one batch with the stream's status, leaves without cutting responses.
 Source: docs/decisions/002; envoyproxy/envoy#46237 for the repeated piece; docs/envoy.md, "Modes".
@@ -63,6 +67,7 @@ from extproc.protocol.commands import (
     Immediate,
     ModeOverride,
     Pass,
+    RenewPiece,
     Replace,
     RouteBody,
     Send,
@@ -81,7 +86,7 @@ from extproc.protocol.events import (
     Unknown,
 )
 from extproc.protocol.plan import Body, Plan, Policy, plan_for
-from extproc.values.decision import Reply, Route
+from extproc.values.decision import Edit, Reply, Route
 from extproc.values.refusal import Reason, Reject
 from extproc.values.request import BodyExtent, RequestHead
 
@@ -180,7 +185,9 @@ class Stream:
         plan = self.plan
         # In STREAMED a body that is replaced and has trailers reaches the upstream twice (measured).
         self._is_replaced = plan.is_whole and (self._is_ended or plan.request_body is not BodyMode.STREAMED)
-        answers = self._answers(outcome.destination, plan)
+        if outcome.edit is not None:
+            self._body = _edited(self._body, outcome.edit)
+        answers = self._answers(outcome.destination, plan, is_edited=outcome.edit is not None)
         self._body = b""  # the answers carry it now
         if plan.stays or (plan.is_whole and not self._is_replaced and not plan.may_end_early):
             self.state = State.RESPONDING
@@ -337,7 +344,7 @@ class Stream:
             pieces.clear()
         return Decide(self._head, self._body, extent, self.plan.timer)
 
-    def _answers(self, destination: str, plan: Plan) -> tuple[Answer, ...]:
+    def _answers(self, destination: str, plan: Plan, *, is_edited: bool) -> tuple[Answer, ...]:
         match plan.body:
             case Body.STREAMED if self._is_replaced:
                 return (Replace(destination, self._body),)
@@ -345,9 +352,13 @@ class Stream:
                 rest = (Pass("request_trailers"),) if self._has_trailers else ()
                 if plan.request_body is BodyMode.FULL_DUPLEX_STREAMED:
                     return (Continue(destination), *self._chunks(), *rest)
-                return (Continue(destination), *[Pass("request_body")] * self._pieces_seen, *rest)
+                pieces = self._renewed_pieces() if is_edited else [Pass("request_body")] * self._pieces_seen
+                return (Continue(destination, drops_length=is_edited), *pieces, *rest)
             case Body.BUFFERED | Body.PARTIAL:
-                return (RouteBody(destination, clears_route=plan.body is Body.BUFFERED),)
+                clears_route = plan.body is Body.BUFFERED
+                if not is_edited:
+                    return (RouteBody(destination, clears_route),)
+                return (RouteBody(destination, clears_route, self._body, self._announced_bytes() is not None),)
             case _:
                 return (Continue(destination),)
 
@@ -359,6 +370,10 @@ class Stream:
             last = chunks.pop().piece if chunks else b""
             chunks.append(Chunk("request_body", last, True))
         return chunks
+
+    def _renewed_pieces(self) -> list[RenewPiece]:
+        """The body in the place of the first piece that was seen of it."""
+        return [RenewPiece(self._body if at == 0 else b"") for at in range(self._pieces_seen)]
 
     def _receive_response(self, event: Event) -> Command | None:
         plan = self.plan
@@ -398,3 +413,8 @@ class Stream:
     def _abort(self, details: str, *, is_callers_end: bool = False) -> Abort:
         self.state = State.DONE
         return Abort(details, is_callers_end)
+
+
+def _edited(body: bytes, edit: Edit) -> bytes:
+    view = memoryview(body)
+    return b"".join((view[: edit.start], edit.replacement, view[edit.end :]))

@@ -7,6 +7,7 @@ import msgspec
 
 from extproc.values.endpoint import Endpoint
 from extproc.values.model import ModelCard
+from extproc.values.names import Alias
 
 
 class Failure(enum.StrEnum):
@@ -66,6 +67,15 @@ class PoolChanged(msgspec.Struct, frozen=True, tag=True):
     """Endpoint ids, none of them among `listings`."""
 
 
+class NamesListed(msgspec.Struct, frozen=True, tag=True):
+    """The source has read names that stand for models, and objectives: these are stated there, and no others."""
+
+    aliases: tuple[Alias, ...] = ()
+    """Each name once."""
+    objectives: dict[str, int] = {}
+    """Priorities by the objective's name."""
+
+
 class ModelsListed(msgspec.Struct, frozen=True, tag=True):
     """An endpoint answered `GET /v1/models`."""
 
@@ -96,4 +106,4 @@ class RoundCompleted(msgspec.Struct, frozen=True, tag=True):
 
 
 ProbeOutcome = ModelsListed | ProbeFailed
-Change = PoolListed | PoolChanged | ModelsListed | ProbeFailed | FirstAnswerOverdue | RoundCompleted
+Change = PoolListed | PoolChanged | NamesListed | ModelsListed | ProbeFailed | FirstAnswerOverdue | RoundCompleted

@@ -11,6 +11,7 @@
 | other failures | the last good list stays; a server that answers at all is there, and not suspect |
 | first answer overdue | nobody waits for this endpoint any more |
 | round completed | nothing known is older than the start of the round |
+| names listed | these aliases and objectives hold, and no others; no endpoint is touched |
 """
 
 from collections.abc import Iterable
@@ -23,6 +24,7 @@ from extproc.registry.changes import (
     FirstAnswerOverdue,
     Listing,
     ModelsListed,
+    NamesListed,
     PoolChanged,
     PoolListed,
     ProbeFailed,
@@ -50,6 +52,8 @@ def reduce(snapshot: Snapshot, change: Change, *, now: float) -> Snapshot:
             if started_at_s <= snapshot.probed_since_s:
                 return snapshot
             return replace(snapshot, version=snapshot.version + 1, probed_since_s=started_at_s)
+        case NamesListed():
+            return _list_names(snapshot, change, now)
         case _:
             before = snapshot.endpoints.get(change.endpoint_id)
             if before is None:
@@ -62,6 +66,14 @@ def reduce(snapshot: Snapshot, change: Change, *, now: float) -> Snapshot:
                 case FirstAnswerOverdue():
                     after = replace(before, is_settled=True)
             return update(snapshot, [] if after == before else [(before, after)], now=now)
+
+
+def _list_names(snapshot: Snapshot, change: NamesListed, now: float) -> Snapshot:
+    aliases = {alias.name: alias for alias in sorted(change.aliases, key=lambda alias: alias.name)}
+    if aliases == snapshot.aliases and change.objectives == snapshot.objectives:
+        return snapshot
+    version = snapshot.version + 1
+    return replace(snapshot, version=version, made_at_s=now, aliases=aliases, objectives=change.objectives)
 
 
 def _list_pool(snapshot: Snapshot, listings: Iterable[Listing], now: float) -> Snapshot:

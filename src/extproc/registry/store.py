@@ -7,6 +7,7 @@ from extproc.registry.changes import (
     Failure,
     FirstAnswerOverdue,
     ModelsListed,
+    NamesListed,
     PoolChanged,
     PoolListed,
     ProbeFailed,
@@ -18,6 +19,8 @@ from extproc.values.snapshot import EndpointState, Snapshot
 
 Listener = Callable[[Snapshot, Snapshot, Collection[str]], None]
 
+NO_NAMES = NamesListed()
+
 
 class Store:
     """Holds the current snapshot, applies changes to it and tells listeners (called with the old one, the new one, and
@@ -26,10 +29,13 @@ class Store:
 
     Synchronous and single-threaded. What changes at every probe (the age of an answer) stays out of the snapshots, so
     that a list that says the same again costs none.
+
+    `configured`: the names of the settings, which hold from the start and whatever a source says of the same ones.
     """
 
-    def __init__(self, pool: Pool, *, now: float = 0.0) -> None:
-        self.snapshot = Snapshot(pool, made_at_s=now)
+    def __init__(self, pool: Pool, *, now: float = 0.0, configured: NamesListed = NO_NAMES) -> None:
+        self._configured = configured
+        self.snapshot = reduce(Snapshot(pool, made_at_s=now), configured, now=now)
         self._listeners: list[Listener] = []
         self._settled_at_s: dict[str, float] = {}
         """When the probe was sent whose outcome last settled what an endpoint lists: an answer, or a refusal."""
@@ -58,6 +64,8 @@ class Store:
         """
         if isinstance(change, ModelsListed | ProbeFailed) and not self._is_news(change, now):
             return self.snapshot
+        if isinstance(change, NamesListed):
+            change = self._with_configured(change)
         before, after = self.snapshot, reduce(self.snapshot, change, now=now)
         if after is before:
             return before
@@ -68,6 +76,10 @@ class Store:
         for listener in tuple(self._listeners):
             listener(before, after, ids)
         return after
+
+    def _with_configured(self, stated: NamesListed) -> NamesListed:
+        aliases = {alias.name: alias for alias in (*stated.aliases, *self._configured.aliases)}
+        return NamesListed(tuple(aliases.values()), stated.objectives | self._configured.objectives)
 
     def _note(self, id_: str, before: EndpointState | None, after: EndpointState | None, now: float) -> None:
         """Keeps what is known beside the snapshots up with one endpoint's change."""

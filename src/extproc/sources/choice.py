@@ -23,7 +23,7 @@ class Source(Protocol):
         """Where it comes from, for a person."""
 
     async def run(self, report: Callable[[Any], object], meters: SourceMeters) -> None:
-        """Reports what the registry takes in (`PoolListed`, `PoolChanged`), for ever."""
+        """Reports what the registry takes in (`PoolListed`, `PoolChanged`, `NamesListed`), for ever."""
 
     def doubt(self, endpoint_id: str) -> None:
         """Takes in that an endpoint does not behave as if it were there."""
@@ -37,7 +37,7 @@ def open_source(
     Each is imported where it is wanted: Kubernetes' client library takes 0.4 s and 24 MB.
     """
     if settings.endpoints_file:
-        return EndpointsFile(settings.endpoints_file)
+        return EndpointsFile(settings.endpoints_file, engine_label=settings.engine_label_key)
     if settings.dns_name:
         from extproc.sources.dns import DnsName
 
@@ -59,9 +59,10 @@ def _open_kubernetes(
     access = find_access(kubeconfig, environ=environ, home=Path(environ.get("HOME") or "/"))
     namespace = settings.pool_namespace or environ.get("NAMESPACE") or access.namespace
     if settings.pool_name:
-        wanted = Wanted(Pool(settings.pool_name, namespace), group=settings.pool_group)
+        pool = Pool(settings.pool_name, namespace)
+        wanted = Wanted(pool, group=settings.pool_group, engine_label=settings.engine_label_key)
     else:
         selector = settings.endpoint_selector or ""
         selection = Selection(selector, None, settings.endpoint_target_ports)
-        wanted = Wanted(Pool(selector, namespace), selection)
+        wanted = Wanted(Pool(selector, namespace), selection, engine_label=settings.engine_label_key)
     return KubernetesPool(wanted, access, clock=clock, rng=rng)

@@ -19,12 +19,18 @@ class Scores(msgspec.Struct, frozen=True):
 class Work(msgspec.Struct, frozen=True):
     """What a request costs the endpoint that it is routed to, as far as can be told before."""
 
+    prompt_bytes: int = 0
     prompt_tokens: float = 0.0
-    """Estimated from the bytes of the prompt."""
+    """Estimated from the bytes."""
     cached_tokens: float = 0.0
     """Those of them that the endpoint is thought to have in its prefix cache."""
     blocks: tuple[int, ...] = ()
     """Chained hashes of the prompt's blocks, by which the prefix index will know it."""
+
+    @property
+    def uncached_tokens(self) -> float:
+        """Those that the endpoint has to compute."""
+        return self.prompt_tokens - self.cached_tokens
 
 
 class Edit(msgspec.Struct, frozen=True):
@@ -47,6 +53,8 @@ class Route(msgspec.Struct, frozen=True, tag=True):
     endpoints: tuple[Endpoint, ...]
     scores: Scores
     work: Work = NO_WORK
+    model: str = ""
+    """What the endpoint is asked for, which can be another name than the client's; empty where it is any endpoint."""
     edit: Edit | None = None
     """The change that writes the model's name into the body; None where it goes on as it came."""
 

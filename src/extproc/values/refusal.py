@@ -22,11 +22,17 @@ class Reason(enum.StrEnum):
     NO_READY_ENDPOINTS = enum.auto()
     DECISION_TIMED_OUT = enum.auto()
     TOO_MUCH_HELD = enum.auto()
+    MODEL_SATURATED = enum.auto()
+    POOL_SATURATED = enum.auto()
     MODE_UNSUPPORTED = enum.auto()
     MODEL_BEYOND_BUFFER = enum.auto()
     BODY_UNSEEN = enum.auto()
     STREAMED_UNSUPPORTED = enum.auto()
     HEADERS_UNSEEN = enum.auto()
+    RENAME_ENCODED = enum.auto()
+    RENAME_UNPLACED = enum.auto()
+    RENAME_PARTIAL = enum.auto()
+    RENAME_UNSEEN = enum.auto()
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -77,6 +83,19 @@ REFUSALS: dict[Reason, Refusal] = {
     Reason.TOO_MUCH_HELD: Refusal(
         429, "overloaded", "Too many request bodies are being received at the moment.", retry_after_s=1
     ),
+    Reason.MODEL_SATURATED: Refusal(
+        429,
+        "overloaded",
+        "Every endpoint of the model `{model}` is saturated, and requests of this priority are shed.",
+        "model",
+        retry_after_s=1,
+    ),
+    Reason.POOL_SATURATED: Refusal(
+        429,
+        "overloaded",
+        "Every endpoint of the pool is saturated, and requests of this priority are shed.",
+        retry_after_s=1,
+    ),
     Reason.MODE_UNSUPPORTED: Refusal(
         500,
         "unsupported_mode",
@@ -109,6 +128,35 @@ REFUSALS: dict[Reason, Refusal] = {
         "unsupported_mode",
         "The gateway's ext_proc filter does not show the request's headers; set processing_mode.request_header_mode "
         "to SEND.",
+    ),
+    Reason.RENAME_ENCODED: Refusal(
+        415,
+        "unsupported_encoding",
+        "The model `{model}` stands for another, whose name cannot be written into a body of content-encoding "
+        "`{encoding}`; send identity.",
+        "model",
+    ),
+    Reason.RENAME_UNPLACED: Refusal(
+        400,
+        "invalid_request",
+        "The model `{model}` stands for another, whose name cannot be written into this body: `model` must stand there "
+        "once.",
+        "model",
+    ),
+    Reason.RENAME_PARTIAL: Refusal(
+        500,
+        "unsupported_mode",
+        "The model `{model}` stands for another, whose name cannot be written into this body: the gateway's ext_proc "
+        "filter shows only its beginning. Set processing_mode.request_body_mode to FULL_DUPLEX_STREAMED (or BUFFERED), "
+        "or raise the listener's per_connection_buffer_limit_bytes.",
+        "model",
+    ),
+    Reason.RENAME_UNSEEN: Refusal(
+        500,
+        "unsupported_mode",
+        "The model `{model}` stands for another, whose name cannot be written into the body: the gateway's ext_proc "
+        "filter has processing_mode.request_body_mode NONE. Set it to FULL_DUPLEX_STREAMED.",
+        "model",
     ),
 }
 

@@ -3,14 +3,15 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
+from types import MappingProxyType
 
 from tests.cluster import WAIT_S, Cluster
 
-from extproc.registry.changes import PoolChanged, PoolListed
+from extproc.registry.changes import NamesListed, PoolChanged, PoolListed
 from extproc.registry.store import Store
 from extproc.sources.kubernetes.access import Access, find_access
 from extproc.sources.kubernetes.pools import Selection
@@ -38,7 +39,7 @@ class Following:
         """What taking in the next reports raises."""
         self._changed = asyncio.Event()
 
-    def report(self, change: PoolListed | PoolChanged) -> None:
+    def report(self, change: PoolListed | PoolChanged | NamesListed) -> None:
         """Takes in what the source reports."""
         if self.defects:
             self._changed.set()
@@ -80,6 +81,19 @@ class Following:
     async def until_outline(self, **endpoints: bool) -> None:
         """Returns once the pool has these endpoints, each ready or not, and no others."""
         await self.until(lambda: self.outline() == {name.replace("_", "-"): is_ for name, is_ in endpoints.items()})
+
+    async def until_names(
+        self, aliases: Mapping[str, str], objectives: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
+        """Returns once the registry has these aliases (`model*weight …`) and objectives, and no others."""
+
+        def named() -> dict[str, str]:
+            return {
+                alias.name: " ".join(f"{target.model}*{target.weight}" for target in alias.targets)
+                for alias in self.snapshot.aliases.values()
+            }
+
+        await self.until(lambda: named() == aliases and self.snapshot.objectives == objectives)
 
     async def until_connected(self, source: str, *, is_: bool = True) -> None:
         """Returns once the source says so."""

@@ -69,13 +69,13 @@ async def test_a_broken_watch_is_listed_anew_and_leaves_no_ghost(cluster: Cluste
 
 async def test_a_watch_that_ends_in_peace_goes_on_without_a_list(cluster: Cluster, tmp_path: Path) -> None:
     async with two_pods(cluster, tmp_path) as told:
-        lists = cluster.gate.counts["list"]
+        lists = cluster.gate.count("list", "/pods")
         for ready in (False, True):
             assert cluster.gate.cut_streams("clean", path_part="pods")
             await set_ready(cluster, "a", ready)
             await told.until_outline(a=ready, b=True)
             await cluster.gate.wait_for_watch("pods")
-        assert cluster.gate.counts["list"] == lists
+        assert cluster.gate.count("list", "/pods") == lists
 
 
 @pytest.mark.parametrize(
@@ -114,12 +114,12 @@ async def test_what_came_before_a_bad_line_counts(cluster: Cluster, tmp_path: Pa
 async def test_a_version_that_is_too_old_is_followed_by_a_list(cluster: Cluster, tmp_path: Path) -> None:
     async with two_pods(cluster, tmp_path) as told:
         gone = cluster.gate.answer(410, path_part="pods", kinds=["watch"], times=1)
-        lists = cluster.gate.counts["list"]
+        lists = cluster.gate.count("list", "/pods")
         cluster.gate.cut_streams("clean", path_part="pods")
         await set_ready(cluster, "a", False)
         await told.until_outline(a=False, b=True)
         assert gone.count == 1
-        assert cluster.gate.counts["list"] == lists + 1
+        assert cluster.gate.count("list", "/pods") == lists + 1
 
 
 async def test_a_server_that_has_forgotten(double: Cluster, tmp_path: Path) -> None:
@@ -175,24 +175,24 @@ async def test_a_stream_that_fell_silent_is_opened_anew(cluster: Cluster, tmp_pa
     """A half-open connection: what happens meanwhile was sent to nobody."""
     pace = HURRY._replace(silence_s=0.5)
     async with two_pods(cluster, tmp_path, pace=pace) as told:
-        lists = cluster.gate.counts["list"]
+        lists = cluster.gate.count("list", "/pods")
         cluster.gate.go_silent()
         await set_ready(cluster, "a", False)
         await told.until_connected("pods", is_=False)
         assert told.outline() == {"a": True, "b": True}
         cluster.gate.speak()
         await told.until_outline(a=False, b=True)
-        assert cluster.gate.counts["list"] > lists
+        assert cluster.gate.count("list", "/pods") > lists
 
 
 async def test_silence_alone_is_no_fault(cluster: Cluster, tmp_path: Path) -> None:
     async with two_pods(cluster, tmp_path, pace=HURRY._replace(silence_s=0.3)) as told:
-        lists, watches = cluster.gate.counts["list"], cluster.gate.counts["watch"]
-        await cluster.gate.wait_for("watch", watches + 4)
+        lists, watches = cluster.gate.count("list", "/pods"), cluster.gate.count("watch", "")
+        await cluster.gate.wait_until(lambda: cluster.gate.count("watch", "") >= watches + 4)
         await set_ready(cluster, "a", False)
         await told.until_outline(a=False, b=True)
         assert told.connected == {"inferencepools": True, "pods": True}
-        assert cluster.gate.counts["list"] == lists
+        assert cluster.gate.count("list", "/pods") == lists
 
 
 async def test_a_list_that_breaks_amid_its_pages_tells_nothing(double: Cluster, tmp_path: Path) -> None:
@@ -210,11 +210,11 @@ async def test_a_list_that_breaks_amid_its_pages_tells_nothing(double: Cluster, 
 
 async def test_an_event_of_a_megabyte(cluster: Cluster, tmp_path: Path) -> None:
     async with two_pods(cluster, tmp_path) as told:
-        lists = cluster.gate.counts["list"]
+        lists = cluster.gate.count("list", "/pods")
         await cluster.patch(PODS, "a", {"metadata": {"annotations": {f"a{n}": "x" * 50_000 for n in range(5)}}})
         await set_ready(cluster, "a", False)
         await told.until_outline(a=False, b=True)
-        assert cluster.gate.counts["list"] == lists
+        assert cluster.gate.count("list", "/pods") == lists
 
 
 async def test_a_token_that_was_rotated_is_read_again(double: Cluster, tmp_path: Path) -> None:
@@ -269,9 +269,9 @@ async def test_a_right_that_is_missing_is_said_once_and_picked_up(
     await cluster.create(pod("a", LABELS, "10.0.0.1"))
     await cluster.forbid(PODS)
     async with following(cluster, tmp_path, group=POOLS_V1.group) as told:
-        before = cluster.gate.counts["list"]
+        before = cluster.gate.count("list", "/pods")
         await told.until_connected("pods", is_=False)
-        await cluster.gate.wait_for("list", before + 5)
+        await cluster.gate.wait_until(lambda: cluster.gate.count("list", "/pods") >= before + 5)
         assert not told.snapshot.is_synced
         fields = [vars(record)["fields"] for record in caplog.records if "does not let us list" in record.message]
         assert [str(said["problem"]) for said in fields if said["path"].endswith("/pods")] == [

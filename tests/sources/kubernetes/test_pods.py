@@ -12,6 +12,7 @@ from extproc.sources.kubernetes.pods import endpoints_of, is_selected
 from extproc.values.endpoint import Endpoint
 
 UID = "u-1"
+OLDER = "inference.networking.k8s.io/engine-type"
 
 
 def made(ports: tuple[int, ...] = (8000,), status: dict[str, Any] | None = None, **options: Any) -> tuple[Listing, ...]:
@@ -69,6 +70,24 @@ def test_its_names_and_addresses(ports: tuple[int, ...], options: dict[str, Any]
 def test_an_endpoint_is_told_by_uid_and_port() -> None:
     [listing] = made()
     assert listing.endpoint == Endpoint(f"{UID}/8000", "a", "10.0.0.1:8000", node="node-a")
+
+
+@pytest.mark.parametrize(
+    ("labels", "key", "role", "engine"),
+    [
+        pytest.param({}, None, "", "", id="none"),
+        pytest.param({"llm-d.ai/role": "prefill"}, None, "prefill", "", id="a role"),
+        pytest.param({"llm-d.ai/engine-type": "sglang"}, None, "", "sglang", id="an engine"),
+        pytest.param({OLDER: "sglang"}, None, "", "sglang", id="an engine by the older label"),
+        pytest.param({"llm-d.ai/engine-type": "vllm", OLDER: "sglang"}, None, "", "vllm", id="by both labels"),
+        pytest.param({"llm-d.ai/engine-type": "", OLDER: "sglang"}, None, "", "sglang", id="an empty label"),
+        pytest.param({"llm-d.ai/engine-type": "vllm", "e": "sglang"}, "e", "", "sglang", id="by a label of one's own"),
+        pytest.param({"llm-d.ai/engine-type": "vllm"}, "e", "", "", id="without the label of one's own"),
+    ],
+)
+def test_the_role_and_the_engine(labels: dict[str, str], key: str | None, role: str, engine: str) -> None:
+    listings = endpoints_of(read(pod("a", labels, ip="10.0.0.1", uid=UID)), (1, 2), engine_label=key)
+    assert [(each.endpoint.role, each.endpoint.engine) for each in listings] == [(role, engine)] * 2
 
 
 def readiness(since: str | None) -> dict[str, Any]:

@@ -5,19 +5,30 @@ from pathlib import Path
 import pytest
 from tests.api_objects import (
     ACTIVE_PORTS,
+    LLMD_OBJECTIVES,
+    LLMD_REWRITES,
+    OBJECTIVES,
     PODS,
     POOLS_V1,
     POOLS_V1ALPHA2,
+    REWRITES,
     Manifest,
+    Resource,
+    objective,
     pod,
     pod_status,
     pool_v1,
     pool_v1alpha2,
+    rewrite,
 )
 from tests.cluster import Cluster
 from tests.sources.kubernetes.following import LABELS, POOL, following
 
 from extproc.sources.kubernetes.pools import Selection
+from extproc.telemetry.logs import configure_logs
+
+NAMES = (REWRITES, OBJECTIVES, LLMD_REWRITES, LLMD_OBJECTIVES)
+NAMES_IDS = ["rewrites", "objectives", "llm-d's rewrites", "llm-d's objectives"]
 
 
 def engine(name: str, ip: str = "10.0.0.1", *, ready: bool = True, **options: object) -> Manifest:
@@ -55,7 +66,8 @@ async def test_a_selector_needs_no_pool(cluster: Cluster, tmp_path: Path) -> Non
     selection = Selection("app in (llm),tier!=test", None, (8000, 8001))
     async with following(cluster, tmp_path, selection=selection) as told:
         await told.until(lambda: told.outline() == {"a:8000": True, "a:8001": True})
-    assert not [path for path in cluster.gate.counts if "inferencepools" in path]
+    assert cluster.gate.count("list", "/pods") == 1
+    assert cluster.gate.count("list", "/apis/") == 0, "neither a pool nor names are asked for"
 
 
 async def test_events_of_a_pod(cluster: Cluster, tmp_path: Path) -> None:
@@ -65,7 +77,7 @@ async def test_events_of_a_pod(cluster: Cluster, tmp_path: Path) -> None:
     async with following(cluster, tmp_path, group=POOLS_V1.group) as told:
         await told.until_outline(a=True)
         await cluster.gate.wait_for_watch("pods")
-        lists = cluster.gate.counts["list"]
+        lists = cluster.gate.count("list", "/pods")
 
         await cluster.patch_status(PODS, "a", pod_status(["10.0.0.1"], ready=False))
         await told.until_outline(a=False)
@@ -85,7 +97,7 @@ async def test_events_of_a_pod(cluster: Cluster, tmp_path: Path) -> None:
         await told.until_outline(a=False, late=True)
         await cluster.finish_deletion(PODS, "a")
         await told.until_outline(late=True)
-        assert cluster.gate.counts["list"] == lists
+        assert cluster.gate.count("list", "/pods") == lists
 
 
 async def test_a_pod_that_is_made_anew_is_another(cluster: Cluster, tmp_path: Path) -> None:
@@ -230,4 +242,67 @@ async def test_many_pods_come_in_pages(double: Cluster, tmp_path: Path) -> None:
     async with following(double, tmp_path, group=POOLS_V1.group) as told:
         await told.until(lambda: len(told.snapshot.endpoints) == 1201)
         assert told.reports == {"PoolListed": 1}
-        assert double.gate.counts["list"] == 1 + 3
+        assert double.gate.count("list", "/pods") == 3
+
+
+@pytest.mark.parametrize(("rewrites", "objectives"), [(REWRITES, OBJECTIVES), (LLMD_REWRITES, LLMD_OBJECTIVES)])
+async def test_names_that_come_change_and_go(
+    cluster: Cluster, tmp_path: Path, rewrites: Resource, objectives: Resource
+) -> None:
+    for resource in (POOLS_V1, rewrites, objectives):
+        await cluster.install_crd(resource)
+    await cluster.create(pool_v1(POOL, LABELS))
+    await cluster.create(engine("a"))
+    await cluster.create(rewrite("before", POOL, (["fast"], {"phi": 90, "gemma": 10}), resource=rewrites))
+    async with following(cluster, tmp_path) as told:
+        await told.until_outline(a=True)
+        await told.until_names({"fast": "phi*90 gemma*10"})
+        await cluster.create(rewrite("later", POOL, (["big"], {"gemma": 1}), resource=rewrites))
+        await told.until_names({"fast": "phi*90 gemma*10", "big": "gemma*1"})
+        await cluster.create(rewrite("foreign", "another", (["x"], {"phi": 1}), resource=rewrites))
+        await cluster.create(objective("batch", POOL, -1, resource=objectives))
+        await told.until_names({"fast": "phi*90 gemma*10", "big": "gemma*1"}, {"batch": -1})
+        await cluster.patch(rewrites, "later", {"spec": {"poolRef": {"name": "another"}}})
+        await told.until_names({"fast": "phi*90 gemma*10"}, {"batch": -1})
+        await cluster.delete(rewrites, "before")
+        await cluster.delete(objectives, "batch")
+        await told.until_names({})
+        assert told.outline() == {"a": True}
+
+
+@pytest.mark.parametrize("resource", NAMES, ids=NAMES_IDS)
+@pytest.mark.parametrize("is_served", [True, False], ids=["forbidden", "not served"])
+async def test_names_that_cannot_be_read_are_no_trouble_and_picked_up(
+    cluster: Cluster, tmp_path: Path, resource: Resource, is_served: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Said once each, as a fact; readiness does not wait for them."""
+    configure_logs(2)
+    await cluster.install_crd(POOLS_V1)
+    await cluster.create(pool_v1(POOL, LABELS))
+    await cluster.create(engine("a"))
+    if is_served:
+        await cluster.forbid(resource)
+        await cluster.install_crd(resource)
+    is_rewrite = resource in (REWRITES, LLMD_REWRITES)
+    manifest = (
+        rewrite("r", POOL, (["fast"], {"phi": 1}), resource=resource)
+        if is_rewrite
+        else objective("batch", POOL, -1, resource=resource)
+    )
+    path = resource.path(cluster.namespace)
+    async with following(cluster, tmp_path, group=POOLS_V1.group) as told:
+        await told.until_outline(a=True)
+        await cluster.gate.wait_until(lambda: cluster.gate.count("list", path) >= 3)
+        if is_served:
+            await cluster.create(manifest)
+            await cluster.allow(resource)
+        else:
+            await cluster.install_crd(resource)
+            await cluster.create(manifest)
+        await told.until_names({"fast": "phi*1"} if is_rewrite else {}, {} if is_rewrite else {"batch": -1})
+        assert told.connected == {"inferencepools": True, "pods": True}
+    said = [line for line in capsys.readouterr().err.splitlines() if f"path={path}" in line]
+    assert len(said) == 2, said
+    assert "an optional resource of Kubernetes is not used" in said[0]
+    assert "Kubernetes lets us list again" in said[1]
+    assert not any("warning" in line.lower() for line in said)

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.known import answered, known_after, listed, refused, with_cards
 
-from extproc.director.models_reply import SHOWN_NAMES, describe_model, list_models, nearest_names
+from extproc.director.models_reply import SHOWN_NAMES, describe_model, known_names, list_models, nearest_names
+from extproc.registry.changes import Change, NamesListed
 from extproc.values.model import ModelCard
+from extproc.values.names import Alias, Target
 
 
 def test_lists_every_known_model_once_sorted_in_vllms_shape() -> None:
@@ -41,11 +43,56 @@ def test_lists_every_known_model_once_sorted_in_vllms_shape() -> None:
     }
     gone = {**lora, "id": "gone", "created": 0, "parent": None, "endpoints": 0}
     assert json.loads(list_models(snapshot)) == {"object": "list", "data": [gone, lora, zeta]}
-    assert json.loads(describe_model(snapshot.models["zeta"])) == zeta
+    assert json.loads(describe_model("zeta", snapshot) or "") == zeta
 
 
 def test_no_model_makes_an_empty_list() -> None:
     assert json.loads(list_models(known_after(listed("a"), answered("a")))) == {"object": "list", "data": []}
+
+
+PHI = ModelCard("phi", 7, "me", "org/phi", None, 4096)
+GEMMA = ModelCard("gemma", 5, "you", "org/gemma", None, 2048)
+SERVED: list[Change] = [listed("abc"), with_cards("a", PHI), with_cards("b", PHI, GEMMA), with_cards("c", GEMMA)]
+
+
+def alias(name: str, *models: str) -> Alias:
+    return Alias(name, tuple(Target(model) for model in models))
+
+
+@pytest.mark.parametrize(
+    ("of", "changes", "entry"),
+    [
+        pytest.param(alias("fast", "phi"), [], ("phi", 7, "me", 4096, 2), id="one target"),
+        pytest.param(alias("fast", "phi"), [refused("a")], ("phi", 7, "me", 4096, 1), id="one of its endpoints away"),
+        pytest.param(alias("fast", "phi"), [refused("a"), refused("b")], ("phi", 7, "me", 4096, 0), id="all away"),
+        pytest.param(alias("fast", "phi", "gemma"), [], (None, 5, "me", 2048, 3), id="two: each endpoint once"),
+        pytest.param(alias("fast", "phi", "nothing"), [], (None, 7, "me", 4096, 2), id="two, of which one is known"),
+        pytest.param(alias("fast", "nothing"), [], None, id="not known"),
+        pytest.param(alias("phi", "gemma"), [], ("gemma", 5, "you", 2048, 2), id="a model's name, for another"),
+        pytest.param(alias("phi", "phi"), [], ("phi", 7, "me", 4096, 2), id="a model's name, for itself"),
+        pytest.param(alias("phi", "nothing"), [], None, id="a model's name, for nothing"),
+    ],
+)
+def test_an_alias_is_listed_while_a_target_is_known(
+    of: Alias, changes: list[Change], entry: tuple[str | None, int, str, int, int] | None
+) -> None:
+    snapshot = known_after(*SERVED, *changes, NamesListed((of,)))
+    described = describe_model(of.name, snapshot)
+    names = sorted({"gemma", "phi"} - {of.name} | (set() if entry is None else {of.name}))
+    assert list(known_names(snapshot)) == names
+    listing = json.loads(list_models(snapshot))["data"]
+    assert [each["id"] for each in listing] == names, "sorted, one entry each"
+    if entry is None:
+        assert described is None
+        return
+    keys = ("root", "created", "owned_by", "max_model_len", "endpoints")
+    expected = {"id": of.name, "object": "model", "parent": None, **dict(zip(keys, entry, strict=True))}
+    assert json.loads(described or "") == expected
+    assert expected in listing
+
+
+def test_an_unknown_name_is_not_described() -> None:
+    assert describe_model("nothing", known_after(*SERVED)) is None
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from extproc.protocol.commands import (
     ModeOverride,
     Pass,
     PassKind,
+    RenewPiece,
     Replace,
     RouteBody,
 )
@@ -313,6 +314,16 @@ def test_a_body_arrives_byte_for_byte(body: bytes, end: bool) -> None:
     assert decode(bytes(message)) == RequestBody(body, end)
 
 
+def test_further_headers_are_read_where_they_are_asked_for() -> None:
+    message = bytes(headers_message(raw(":method", b"POST"), raw("x-session-id", b"s"), raw("x-other", b"o")))
+    asked = decode(message, HEADERS_READ | {"x-session-id"})
+    assert isinstance(asked, RequestHeaders)
+    assert asked.head.headers == {":method": "POST", "x-session-id": "s"}
+    plain = decode(message)
+    assert isinstance(plain, RequestHeaders)
+    assert plain.head.headers == {":method": "POST"}
+
+
 LARGE = bytes(range(256)) * (LARGE_BYTES // 256) + b"end"
 
 
@@ -404,6 +415,49 @@ def test_a_route_by_the_body_stands_in_the_answer_to_the_body(clears_route: bool
     assert headers_of(common.header_mutation) == {DESTINATION: "10.0.0.1:80"}
     assert response.dynamic_metadata is not None
     assert response.dynamic_metadata.to_dict() == {"envoy.lb": {DESTINATION: "10.0.0.1:80"}}
+
+
+@pytest.mark.parametrize("says_length", [True, False])
+@pytest.mark.parametrize("body", [b"", b'{"model":"phi"}\x00\xff', b"x" * ((1 << 14) + 7)], ids=len)
+def test_another_body_goes_on_with_its_own_length(body: bytes, says_length: bool) -> None:
+    response = written(RouteBody("10.0.0.1:80", clears_route=True, body=body, says_length=says_length))
+    assert response.request_headers is None
+    assert response.request_body is not None
+    common = response.request_body.response
+    assert common is not None
+    assert common.clear_route_cache
+    assert common.body_mutation is not None
+    assert common.body_mutation.body == body, "also an empty body is said to be the body"
+    length = {"content-length": str(len(body))} if says_length else {}
+    assert headers_of(common.header_mutation) == {DESTINATION: "10.0.0.1:80", **length}
+    assert response.dynamic_metadata is not None
+    assert response.dynamic_metadata.to_dict() == {"envoy.lb": {DESTINATION: "10.0.0.1:80"}}
+
+
+def test_a_length_that_is_no_longer_right_is_taken_away() -> None:
+    response = written(Continue("10.0.0.1:80", drops_length=True))
+    assert response.request_headers is not None
+    common = response.request_headers.response
+    assert common is not None
+    assert common.clear_route_cache
+    assert common.header_mutation is not None
+    assert common.header_mutation.remove_headers == ["content-length"]
+    assert [option.header.key for option in common.header_mutation.set_headers if option.header] == [DESTINATION]
+    kept = written(Continue("10.0.0.1:80")).request_headers
+    assert kept is not None
+    assert kept.response is not None
+    assert headers_of(kept.response.header_mutation) == {DESTINATION: "10.0.0.1:80"}
+
+
+@pytest.mark.parametrize("piece", [b"", b"\x00\xff"], ids=["nothing", "bytes"])
+def test_a_piece_is_replaced(piece: bytes) -> None:
+    response = written(RenewPiece(piece))
+    assert response.request_body is not None
+    common = response.request_body.response
+    assert common is not None
+    assert common.body_mutation is not None
+    assert (common.body_mutation.body, common.body_mutation.streamed_response) == (piece, None)
+    assert common.header_mutation is None
 
 
 @pytest.mark.parametrize(

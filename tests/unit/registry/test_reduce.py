@@ -20,10 +20,11 @@ from tests.unit.known import (
     with_cards,
 )
 
-from extproc.registry.changes import Change, Failure, PoolListed
+from extproc.registry.changes import Change, Failure, NamesListed, PoolListed
 from extproc.registry.reduce import SUSPECT_WINDOW_S, reduce
 from extproc.values.endpoint import Endpoint
 from extproc.values.model import ModelCard
+from extproc.values.names import Alias, Target
 from extproc.values.snapshot import KnownModel, Snapshot
 
 READY, CONFIRMED, SUSPECT = "ready", "confirmed", "suspect"
@@ -369,3 +370,34 @@ def test_the_index_is_always_the_one_of_the_states(steps: list[tuple[Change, flo
         routable = [s.endpoint.id for s in snapshot.endpoints.values() if s.is_routable]
         assert sorted(endpoint.id for endpoint in snapshot.routable) == sorted(routable)
         assert not any(s.is_suspect and s.is_ready for s in snapshot.endpoints.values())
+
+
+FAST = Alias("fast", (Target("m"),))
+BIG = Alias("big", (Target("n", 9), Target("m")))
+
+
+@pytest.mark.parametrize(
+    ("changes", "aliases", "objectives"),
+    [
+        pytest.param([NamesListed()], [], {}, id="none"),
+        pytest.param([NamesListed((FAST, BIG), {"batch": -1})], ["big", "fast"], {"batch": -1}, id="sorted by name"),
+        pytest.param([NamesListed((FAST,), {"batch": -1}), NamesListed((BIG,))], ["big"], {}, id="those and no others"),
+        pytest.param([NamesListed((FAST,)), listed("a"), answered("a", "m")], ["fast"], {}, id="endpoints come"),
+        pytest.param([NamesListed((FAST,)), listed("a"), listed("")], ["fast"], {}, id="endpoints go"),
+    ],
+)
+def test_names(changes: list[Change], aliases: list[str], objectives: dict[str, int]) -> None:
+    snapshot = known_after(*changes)
+    assert list(snapshot.aliases) == aliases
+    assert snapshot.objectives == objectives
+
+
+def test_names_touch_no_endpoint_and_make_a_version_only_where_they_are_new() -> None:
+    before = known_after(listed("a"), answered("a", "m"))
+    after = reduce(before, NamesListed((FAST,), {"batch": -1}), now=1.0)
+    assert (after.version, after.made_at_s) == (before.version + 1, 1.0)
+    assert (after.endpoints, after.models, after.routable) == (before.endpoints, before.models, before.routable)
+    assert after.is_synced
+    assert reduce(after, NamesListed((FAST,), {"batch": -1}), now=2.0) is after
+    assert reduce(after, NamesListed((FAST,), {"batch": -2}), now=2.0) is not after
+    assert reduce(after, NamesListed((Alias("fast", (Target("n"),)),), {"batch": -1}), now=2.0) is not after

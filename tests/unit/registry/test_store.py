@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.known import POOL, answered, endpoint, failed, gone, listed, refused, round_of, said
 
-from extproc.registry.changes import Change, Failure, ModelsListed
+from extproc.registry.changes import Change, Failure, ModelsListed, NamesListed
 from extproc.registry.store import Store
+from extproc.values.names import Alias, Target
 from extproc.values.snapshot import Snapshot
 
 
@@ -169,3 +170,36 @@ def test_an_answer_to_what_was_asked_of_a_predecessor(
 def test_the_endpoint_at_an_address(changes: Sequence[Change], id_: str | None) -> None:
     found = store_after(*changes).endpoint_at(endpoint("a").address)
     assert (found and found.id) == id_
+
+
+FAST, OTHER_FAST, BIG = Alias("fast", (Target("m"),)), Alias("fast", (Target("n"),)), Alias("big", (Target("n"),))
+
+
+@pytest.mark.parametrize(
+    ("stated", "aliases", "objectives"),
+    [
+        pytest.param([], {"fast": "m"}, {"batch": -1}, id="from the start"),
+        pytest.param(
+            [NamesListed((BIG,), {"chat": 5})], {"big": "n", "fast": "m"}, {"batch": -1, "chat": 5}, id="both"
+        ),
+        pytest.param([NamesListed((OTHER_FAST,), {"batch": 7})], {"fast": "m"}, {"batch": -1}, id="of one name: ours"),
+        pytest.param([NamesListed((BIG,), {"chat": 5}), NamesListed()], {"fast": "m"}, {"batch": -1}, id="no longer"),
+    ],
+)
+def test_what_is_configured_holds_whatever_a_source_says(
+    stated: list[NamesListed], aliases: dict[str, str], objectives: dict[str, int]
+) -> None:
+    store = Store(POOL, configured=NamesListed((FAST,), {"batch": -1}))
+    for change in stated:
+        store.apply(change, now=0.0)
+    assert {name: alias.targets[0].model for name, alias in store.snapshot.aliases.items()} == aliases
+    assert store.snapshot.objectives == objectives
+
+
+def test_listeners_hear_of_names_and_of_no_endpoint() -> None:
+    store = Store(POOL)
+    heard: list[tuple[int, int]] = []
+    store.subscribe(lambda before, after, ids: heard.append((len(after.aliases), len(ids))))
+    for _ in range(2):
+        store.apply(NamesListed((FAST,)), now=0.0)
+    assert heard == [(1, 0)]

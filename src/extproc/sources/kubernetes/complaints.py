@@ -3,14 +3,21 @@
 from extproc.errors import ApiConnectionError, ApiError, ApiStatusError
 from extproc.telemetry.logs import Log
 
+ABSENT = (403, 404)
+"""Not served, or not to us."""
+
 _log = Log("sources.kubernetes")
 
 
 class Complaints:
-    """The troubles with one path, by what was tried there. Texts differ from answer to answer; kinds do not."""
+    """The troubles with one path, by what was tried there. Texts differ from answer to answer; kinds do not.
 
-    def __init__(self, path: str) -> None:
+    That an optional resource is not there, or not for us, is no trouble, and said as a fact.
+    """
+
+    def __init__(self, path: str, *, is_optional: bool = False) -> None:
         self._path = path
+        self._is_optional = is_optional
         self._said: dict[str, object] = {}
 
     def say(self, doing: str, exc: ApiError) -> None:
@@ -18,6 +25,9 @@ class Complaints:
         kind = exc.status if isinstance(exc, ApiStatusError) else type(exc)
         if self._said.get(doing) != kind:
             self._said[doing] = kind
+            if self._is_optional and kind in ABSENT:
+                _log.info("an optional resource of Kubernetes is not used", path=self._path, problem=exc)
+                return
             is_away = isinstance(exc, ApiConnectionError)
             what = f"Kubernetes cannot be reached to {doing}" if is_away else f"Kubernetes does not let us {doing}"
             _log.warning(what, path=self._path, problem=exc)

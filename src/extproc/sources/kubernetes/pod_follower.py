@@ -25,9 +25,10 @@ class _Known(NamedTuple):
 class PodFollower:
     """Keeps the pods that the API server tells of, and reports the endpoints that they make."""
 
-    def __init__(self, *, report: Report, meters: SourceMeters) -> None:
+    def __init__(self, *, report: Report, meters: SourceMeters, engine_label: str | None = None) -> None:
         self._report = report
         self._meters = meters
+        self._engine_label = engine_label
         self.selector = ""
         """The label selector that is followed."""
         self._ports: tuple[int, ...] = ()
@@ -109,7 +110,7 @@ class PodFollower:
 
     def _know(self, pod: Pod) -> tuple[Listing, ...]:
         """Keeps a pod. Returns its endpoints."""
-        listings = endpoints_of(pod, self._ports)
+        listings = endpoints_of(pod, self._ports, engine_label=self._engine_label)
         self._pods[pod.metadata.uid] = _Known(pod, listings)
         return listings
 

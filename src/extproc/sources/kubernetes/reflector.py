@@ -83,7 +83,9 @@ class Reflector(Generic[T]):
         pace: Pace,
         clock: Callable[[], float],
         rng: Random,
+        is_optional: bool = False,
     ) -> None:
+        """`is_optional`: that nobody serves this kind of object, or not to us, is as it may be."""
         self._client = client
         self._path = path
         self._selector = selector
@@ -93,7 +95,7 @@ class Reflector(Generic[T]):
         self._clock = clock
         self._rng = rng
         self._backoff = Backoff(pace.first_backoff_s, pace.longest_backoff_s, rng=rng)
-        self._complaints = Complaints(path)
+        self._complaints = Complaints(path, is_optional=is_optional)
         self._watching_since_s: float | None = None
 
     def __repr__(self) -> str:

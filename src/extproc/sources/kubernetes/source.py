@@ -1,4 +1,7 @@
-"""A pool in Kubernetes, followed for ever: its InferencePool, or a fixed selection, and the pods that it selects."""
+"""A pool in Kubernetes, followed for ever: its InferencePool, or a fixed selection, and the pods that it selects.
+
+Of an InferencePool also what stands beside it: InferenceModelRewrites and InferenceObjectives, if there are any.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -6,18 +9,23 @@ from random import Random
 from typing import NamedTuple, TypeVar
 from urllib.parse import quote
 
+from extproc.registry.changes import NamesListed, PoolChanged, PoolListed
 from extproc.sources.backoff import Backoff
 from extproc.sources.kubernetes.access import Access
 from extproc.sources.kubernetes.client import ApiClient
 from extproc.sources.kubernetes.doubts import Doubts
+from extproc.sources.kubernetes.names import NAME_GROUPS, InferenceModelRewrite, InferenceObjective
+from extproc.sources.kubernetes.names_follower import NamesFollower
 from extproc.sources.kubernetes.objects import Decoder, InferencePool, KubernetesObject, Pod
-from extproc.sources.kubernetes.pod_follower import PodFollower, Report
+from extproc.sources.kubernetes.pod_follower import PodFollower
 from extproc.sources.kubernetes.pool_follower import PoolFollower
 from extproc.sources.kubernetes.pools import GROUPS, Group, Selection
 from extproc.sources.kubernetes.reflector import Follower, Pace, Reflector
 from extproc.sources.meters import SourceMeters
 from extproc.values.pool import Pool
 
+Report = Callable[[PoolListed | PoolChanged | NamesListed], object]
+"""Takes in what the registry is to know."""
 T = TypeVar("T", bound=KubernetesObject)
 
 
@@ -29,6 +37,8 @@ class Wanted(NamedTuple):
     """Followed without an InferencePool where it is given."""
     group: str | None = None
     """The API group to look for the InferencePool in; None for each in turn."""
+    engine_label: str | None = None
+    """The label of a pod that tells its engine; None for the usual ones."""
 
 
 class KubernetesPool:
@@ -62,7 +72,7 @@ class KubernetesPool:
 
     async def run(self, report: Report, meters: SourceMeters) -> None:
         """Follows the pool for ever. What is known is never taken back because the API server is away."""
-        follower = PodFollower(report=report, meters=meters)
+        follower = PodFollower(report=report, meters=meters, engine_label=self._wanted.engine_label)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._doubts.run(follower), name="pods in doubt")
             if self._wanted.selection is not None:
@@ -72,6 +82,10 @@ class KubernetesPool:
             pools = PoolFollower(self.pool, self._groups, meters=meters)
             for group in self._groups:
                 tasks.create_task(self._follow_pool(group, pools), name=f"the pool in {group.name}")
+            names = NamesFollower(self.pool, report=report)
+            for group in NAME_GROUPS:
+                tasks.create_task(self._follow_rewrites(group, names), name=f"rewrites in {group.name}")
+                tasks.create_task(self._follow_objectives(group, names), name=f"objectives in {group.name}")
             selection: Selection | None = None
             pods: asyncio.Task[None] | None = None
             while True:
@@ -88,15 +102,29 @@ class KubernetesPool:
         return tuple(group for group in GROUPS if self._wanted.group in (None, group.name))
 
     async def _follow_pool(self, group: Group, pools: PoolFollower) -> None:
-        namespace = quote(self.pool.namespace, safe="")
-        path = f"/apis/{group.name}/{group.version}/namespaces/{namespace}/inferencepools"
         selector = {"fieldSelector": f"metadata.name={self.pool.name}"}
-        await self._reflect(path, selector, Decoder(InferencePool), pools.of(group))
+        await self._reflect(self._path(group, "inferencepools"), selector, Decoder(InferencePool), pools.of(group))
+
+    async def _follow_rewrites(self, group: Group, names: NamesFollower) -> None:
+        path = self._path(group, "inferencemodelrewrites")
+        await self._reflect(path, {}, Decoder(InferenceModelRewrite), names.rewrites_of(group), is_optional=True)
+
+    async def _follow_objectives(self, group: Group, names: NamesFollower) -> None:
+        path = self._path(group, "inferenceobjectives")
+        await self._reflect(path, {}, Decoder(InferenceObjective), names.objectives_of(group), is_optional=True)
 
     async def _follow_pods(self, selection: Selection, follower: PodFollower) -> None:
         await self._reflect(self._pods_path, {"labelSelector": selection.selector}, Decoder(Pod), follower)
 
-    async def _reflect(self, path: str, selector: dict[str, str], decoder: Decoder[T], follower: Follower[T]) -> None:
+    async def _reflect(
+        self,
+        path: str,
+        selector: dict[str, str],
+        decoder: Decoder[T],
+        follower: Follower[T],
+        *,
+        is_optional: bool = False,
+    ) -> None:
         client = ApiClient(self._access)
         try:
             await Reflector(
@@ -108,9 +136,13 @@ class KubernetesPool:
                 pace=self._pace,
                 clock=self._clock,
                 rng=self._rng,
+                is_optional=is_optional,
             ).run()
         finally:
             await client.close()
+
+    def _path(self, group: Group, plural: str) -> str:
+        return f"/apis/{group.name}/{group.version}/namespaces/{quote(self.pool.namespace, safe='')}/{plural}"
 
     @property
     def _pods_path(self) -> str:
