@@ -14,17 +14,16 @@ from grpc_reflection.v1alpha import reflection
 
 from extproc import __version__
 from extproc.admission.held import HeldBytes
-from extproc.admission.inflight import InFlight
-from extproc.admission.recent import RecentRoutes
-from extproc.director.decide import Director, DirectorPolicy
+from extproc.director.decider import Decider
 from extproc.errors import ConfigError, MissingError, Problem
-from extproc.probes.client import ModelsClient, find_problems
+from extproc.probes.client import Client, find_problems
+from extproc.probes.metrics import LoadProber
 from extproc.probes.models import ModelProber
 from extproc.protocol.codec import SERVICE_NAME
 from extproc.protocol.events import BodyMode
 from extproc.protocol.plan import Policy
+from extproc.registry.changes import NamesListed
 from extproc.registry.store import Store
-from extproc.scheduling.catalogue import build_profile
 from extproc.servers import health
 from extproc.servers.decisions import Decisions
 from extproc.servers.ext_proc import ExtProcService
@@ -36,6 +35,7 @@ from extproc.settings.schema import Settings
 from extproc.sources.choice import Source, open_source
 from extproc.telemetry.logs import Log, join_names, log_changes
 from extproc.telemetry.metrics import Metrics
+from extproc.values.load import EngineLoad
 from extproc.values.snapshot import Snapshot
 
 QUIET_S = 1.0
@@ -63,10 +63,18 @@ class App:
         self._source = source
         self._certificate = certificate
         self._clock = clock
-        self._store = Store(source.pool, now=clock())
-        in_flight = InFlight()
-        self._metrics = Metrics(knowledge=self._store, in_flight=in_flight, clock=clock, version=__version__)
-        self._client = ModelsClient(settings.probes)
+        names = NamesListed(settings.requests.build_aliases(), settings.admission.objectives)
+        self._store = Store(source.pool, now=clock(), configured=names)
+        decider = Decider(settings)
+        self._decider = decider
+        self._metrics = Metrics(
+            knowledge=self._store,
+            in_flight=decider.in_flight,
+            clock=clock,
+            version=__version__,
+            loads=decider.loads.readings,
+        )
+        self._client = Client(settings.probes)
         self._prober = ModelProber(
             store=self._store,
             client=self._client,
@@ -75,31 +83,32 @@ class App:
             clock=clock,
             rng=rng,
         )
-        recent = RecentRoutes()
-        weights: dict[str, float] = {scorer.name: scorer.weight for scorer in settings.scheduling.scorers}
-        decisions = Decisions(
-            director=Director(
-                profile=build_profile(weights, settings.scheduling.picker, recent=recent),
-                policy=DirectorPolicy(
-                    hold_s=settings.requests.hold_s,
-                    fallback_endpoints=settings.envoy.fallback_endpoints,
-                    unknown_model=settings.requests.unknown_model,
-                ),
-            ),
+        self._load_prober = LoadProber(
             store=self._store,
-            routes=recent,
+            client=self._client,
+            settings=settings.probes.metrics,
+            report=self._take_reading,
+            meters=self._metrics,
+            clock=clock,
+            rng=rng,
+        )
+        decisions = Decisions(
+            director=decider.director,
+            store=self._store,
+            routes=decider,
             request_round=self._prober.request_round,
             metrics=self._metrics,
             max_body_bytes=settings.requests.max_body_bytes,
             message_timeout_s=settings.envoy.message_timeout_s,
             clock=clock,
             rng=rng,
+            session_header=settings.scheduling.session_header,
         )
         self._ext_proc = ExtProcService(
             decisions=decisions,
             find_endpoint=self._store.endpoint_at,
             budget=HeldBytes(settings.requests.max_held_bytes),
-            in_flight=in_flight,
+            in_flight=decider.in_flight,
             metrics=self._metrics,
             policy=Policy(
                 max_body_bytes=settings.requests.max_body_bytes,
@@ -110,8 +119,10 @@ class App:
                 allows_mode_override=settings.envoy.allow_mode_override,
             ),
             decision_timeout_s=settings.envoy.decision_timeout_s,
+            learn_tokens=decider.loads.tokens.learn,
             reads_usage=settings.envoy.read_usage,
             clock=clock,
+            further_headers=filter(None, (settings.scheduling.session_header,)),
         )
         self._health = Health()
         self._metrics_server = MetricsServer(self._metrics.registry)
@@ -121,7 +132,7 @@ class App:
         self._due: set[str] = set()
         """Ids of the endpoints whose first probe is waited for."""
         self._store.subscribe(log_changes)
-        self._store.subscribe(partial(_forget_gone, recent))
+        self._store.subscribe(partial(_forget, decider))
         self._store.subscribe(self._doubt_suspects)
         self._store.subscribe(self._note_complete)
 
@@ -181,6 +192,7 @@ class App:
             async with self._client, asyncio.TaskGroup() as tasks:
                 coroutines = {
                     "probes": self._prober.run(),
+                    "readings": self._load_prober.run(),
                     "source": self._source.run(self._report, self._metrics),
                 }
                 if certificate is not None and server.cert_path and server.enable_cert_reload:
@@ -273,6 +285,10 @@ class App:
         if after.is_synced and not self._due:
             self._is_complete.set()
 
+    def _take_reading(self, endpoint_id: str, reading: EngineLoad) -> None:
+        self._decider.loads.staleness_s = self._load_prober.staleness_s
+        self._decider.report(endpoint_id, reading, now=self._clock())
+
     def _report(self, change: Any) -> None:
         self._store.apply(change, now=self._clock())
 
@@ -294,10 +310,14 @@ def _signals_call(stop: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _forget_gone(recent: RecentRoutes, _before: Snapshot, after: Snapshot, ids: Collection[str]) -> None:
+def _forget(decider: Decider, before: Snapshot, after: Snapshot, ids: Collection[str]) -> None:
+    """What endpoints had in mind goes with them: those that are gone, and those that may be other processes by now."""
     for id_ in ids:
-        if id_ not in after.endpoints:
-            recent.forget(id_)
+        old, state = before.endpoints.get(id_), after.endpoints.get(id_)
+        if old is None:
+            continue
+        if state is None or (old.is_ready and not state.is_ready) or old.incarnation != state.incarnation:
+            decider.forget(id_)
 
 
 async def _never_return(coroutine: Coroutine[Any, Any, None], name: str) -> None:

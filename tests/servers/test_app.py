@@ -10,6 +10,7 @@ from extproc.app import build
 from extproc.errors import ConfigError
 from extproc.registry.changes import ModelsListed, PoolListed
 from extproc.settings.load import load_settings
+from extproc.values.decision import Route, Scores, Work
 from extproc.values.endpoint import Endpoint
 from extproc.values.model import ModelCard
 
@@ -24,9 +25,11 @@ async def test_nothing_is_kept_of_an_endpoint_that_is_gone(tmp_path: Path) -> No
     app._report(PoolListed.of((A, B)))
     for endpoint in (A, B):
         app._report(ModelsListed(endpoint.id, 1.0, (ModelCard("m"),)))
-        app._ext_proc._decisions._routes.add(endpoint.id, now=1.0)
+        app._decider.record(Route((endpoint,), Scores(), Work(1024, 256.0, 0.0, (1, 2, 3, 4))), now=1.0)
     app._report(PoolListed.of((B,)))
-    assert app._ext_proc._decisions._routes._counts.keys() == {"b"}  # type: ignore[attr-defined]  # no other way to see a leak
+    loads, prefixes = app._decider.loads, app._decider.prefixes  # no other way to see a leak
+    assert loads._loads.keys() == loads._recent._counts.keys() == prefixes._endpoints.keys() == {"b"}
+    assert len(prefixes) == 4
     assert app._store._settled_at_s.keys() == app._store._answered_at_s.keys() == {"b"}
 
 

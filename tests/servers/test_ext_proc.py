@@ -6,7 +6,7 @@ import gzip
 import json
 import time
 import tracemalloc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
@@ -26,26 +26,26 @@ from envoy_data_plane.envoy.service.ext_proc.v3 import (
 from envoy_data_plane.google.protobuf import ListValue, Struct, Value
 
 from extproc.admission.held import HeldBytes
-from extproc.admission.inflight import InFlight
-from extproc.admission.recent import RecentRoutes
 from extproc.cli.probe import DIRECT_ENVOY, METHOD, build_requests, read_verdict
-from extproc.director.decide import Director, DirectorPolicy
+from extproc.director.decider import Decider
 from extproc.protocol.plan import Policy
-from extproc.registry.changes import ModelsListed, PoolListed, RoundCompleted
+from extproc.registry.changes import ModelsListed, NamesListed, PoolListed, RoundCompleted
 from extproc.registry.store import Store
-from extproc.scheduling.catalogue import build_profile
 from extproc.servers.decisions import Decisions
 from extproc.servers.ext_proc import ExtProcService
 from extproc.servers.listen import build_grpc_server, open_port
+from extproc.settings.schema import Settings
 from extproc.telemetry.logs import configure_logs
 from extproc.telemetry.metrics import Metrics
 from extproc.values.endpoint import Endpoint
 from extproc.values.model import ModelCard
+from extproc.values.names import Alias, Target
 from extproc.values.pool import Pool
 
 PHI = Endpoint("phi-0", "phi-0", "10.0.0.1:8000")
 BODY = json.dumps({"model": "phi", "prompt": "x" * 100}).encode()
 PATH = "/v1/completions"
+SESSION_HEADER = "x-session-id"
 
 
 class Site:
@@ -60,25 +60,32 @@ class Site:
         max_body_bytes: int = 1 << 20,
         max_held_bytes: int = 1 << 22,
         reads_usage: bool = False,
+        scorers: Sequence[str] = (),
+        unknown_model: str = "reject",
         **policy: Any,
     ) -> None:
         self.store = Store(Pool("test"))
         self.budget = HeldBytes(max_held_bytes)
-        self.recent = RecentRoutes()
+        scheduling = {"scorers": [{"name": name} for name in scorers], "sessionHeader": SESSION_HEADER}
+        settings: dict[str, Any] = {
+            "requests": {"hold": f"{hold_s:g}s", "unknownModel": unknown_model},
+            "scheduling": scheduling if scorers else {},
+        }
+        self.decider = Decider(Settings.model_validate(settings))
         self.rounds = 0
-        self.in_flight = InFlight()
+        self.in_flight = self.decider.in_flight
         self.metrics = Metrics(knowledge=self.store, in_flight=self.in_flight, clock=time.monotonic, version="test")
-        profile = build_profile({"recent-routes": 1.0}, "max-score", recent=self.recent)
         decisions = Decisions(
-            director=Director(profile=profile, policy=DirectorPolicy(hold_s=hold_s)),
+            director=self.decider.director,
             store=self.store,
-            routes=self.recent,
+            routes=self.decider,
             request_round=self._count_round,
             metrics=self.metrics,
             max_body_bytes=max_body_bytes,
             message_timeout_s=message_timeout_s,
             clock=time.monotonic,
             rng=Random(1),
+            session_header=SESSION_HEADER,
         )
         self.decisions = decisions
         self.service = ExtProcService(
@@ -89,8 +96,10 @@ class Site:
             metrics=self.metrics,
             policy=Policy(max_body_bytes=max_body_bytes, **policy),
             decision_timeout_s=timeout_s,
+            learn_tokens=self.decider.loads.tokens.learn,
             reads_usage=reads_usage,
             clock=time.monotonic,
+            further_headers=[SESSION_HEADER],
         )
         self._channel: grpc.aio.Channel | None = None
         self._server: grpc.aio.Server | None = None
@@ -175,8 +184,7 @@ async def test_a_request_with_a_body_is_answered_in_one_message_that_carries_it(
     assert common.clear_route_cache
     assert common.body_mutation is not None
     assert common.body_mutation.body == BODY
-    [recent] = site.recent.counts([PHI.id], now=time.monotonic())
-    assert recent > 0.5
+    assert site.decider.loads.of(PHI.id).requests(time.monotonic()) > 0.5
     assert site.outcomes("routed", "phi") == 1
     assert site.count("extproc_stream_messages_total", kind="request_headers", direction="out") == 1
 
@@ -189,6 +197,94 @@ async def test_a_request_without_a_body_is_answered_by_plain_headers(site: Site)
     assert common.status is CommonResponseResponseStatus.CONTINUE
     assert common.body_mutation is None
     assert read_verdict(bytes(response)).is_routed
+
+
+FAST = NamesListed((Alias("fast", (Target("phi"),)), Alias("slow", (Target("sql"),))))
+FAST_BODY = BODY.replace(b'"phi"', b'"fast"')
+
+
+@pytest.mark.parametrize(
+    ("body", "request_headers"),
+    [
+        pytest.param(FAST_BODY, {}, id="an alias"),
+        pytest.param(FAST_BODY.replace(b"fast", b"sql"), {"x-gateway-model-name-rewrite": "phi"}, id="a header"),
+    ],
+)
+async def test_another_name_is_written_into_the_body(site: Site, body: bytes, request_headers: dict[str, str]) -> None:
+    site.store.apply(FAST, now=time.monotonic())
+    response = await answer(await site.send(*build_requests("POST", PATH, request_headers, body)))
+    assert response.request_headers is not None
+    assert response.request_headers.response is not None
+    assert response.request_headers.response.body_mutation is not None
+    assert response.request_headers.response.body_mutation.body == BODY
+    assert site.outcomes("routed", "phi") == 1, "it is counted by the model that serves it"
+
+
+@pytest.mark.parametrize(
+    ("request_headers", "body", "status", "words"),
+    [
+        pytest.param({"content-encoding": "gzip"}, gzip.compress(FAST_BODY), 415, "content-encoding `gzip`", id="gzip"),
+        pytest.param({}, b'{"model":"fast","model":"fast"}', 400, "`model` must stand there once", id="named twice"),
+        pytest.param({"x-gateway-model-name-rewrite": "none"}, BODY, 404, "`phi`", id="a header for nothing"),
+    ],
+)
+async def test_a_name_that_cannot_be_written_is_refused_and_nothing_is_counted(
+    request_headers: dict[str, str], body: bytes, status: int, words: str
+) -> None:
+    async with Site(hold_s=0.0).serve() as site:
+        site.list_models("phi")
+        site.store.apply(FAST, now=time.monotonic())
+        verdict = read_verdict(
+            bytes(await answer(await site.send(*build_requests("POST", PATH, request_headers, body))))
+        )
+        assert (verdict.status, words in verdict.body) == (status, True), verdict.body
+        assert site.decider.loads.of(PHI.id).requests(time.monotonic()) == 0
+        assert site.outcomes("routed", "phi") == 0
+
+
+async def test_a_name_for_nothing_is_written_too_where_unknown_models_pass() -> None:
+    async with Site(hold_s=0.0, unknown_model="passthrough").serve() as site:
+        site.list_models("phi")
+        site.store.apply(FAST, now=time.monotonic())
+        response = await answer(await site.send(*post(BODY.replace(b'"phi"', b'"slow"'))))
+        assert read_verdict(bytes(response)).destination == PHI.address
+        assert response.request_headers is not None
+        assert response.request_headers.response is not None
+        assert response.request_headers.response.body_mutation is not None
+        assert response.request_headers.response.body_mutation.body == BODY.replace(b'"phi"', b'"sql"')
+
+
+async def test_a_refused_alias_is_counted_by_its_name() -> None:
+    async with Site(hold_s=0.0).serve() as site:
+        site.list_models("phi")
+        site.store.apply(FAST, now=time.monotonic())
+        for named in ("slow", "nobody's"):
+            body = BODY.replace(b'"phi"', f'"{named}"'.encode())
+            assert read_verdict(bytes(await answer(await site.send(*post(body))))).status == 404
+        assert site.outcomes("model_not_found", "slow") == 1
+        assert site.outcomes("model_not_found", "unknown") == 1
+
+
+async def test_requests_of_a_session_stay_together() -> None:
+    endpoints = tuple(Endpoint(f"e{number}", f"e{number}", f"10.0.0.{number + 1}:8000") for number in range(8))
+    async with Site(scorers=["session"]).serve() as site:
+        site.list_models("phi", endpoints=endpoints)
+        reached: dict[str, set[str | None]] = {}
+        for session in ("a", "b", "c", "d") * 4:
+            messages = build_requests("POST", PATH, {SESSION_HEADER: session}, BODY)
+            verdict = read_verdict(bytes(await answer(await site.send(*messages))))
+            reached.setdefault(session, set()).add(verdict.destination)
+        assert [len(each) for each in reached.values()] == [1, 1, 1, 1]
+        assert len(set.union(*reached.values())) > 1
+
+
+async def test_a_held_request_hears_of_new_names() -> None:
+    async with Site().serve() as site:
+        site.list_models("phi")
+        call = await site.send(*post(FAST_BODY))
+        await until(lambda: site.rounds > 0)
+        site.store.apply(FAST, now=time.monotonic())
+        assert read_verdict(bytes(await answer(call))).is_routed
 
 
 async def test_trailers_end_a_body_that_came_in_pieces(site: Site) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from extproc.values.decision import NO_WORK, Work
 from extproc.values.endpoint import Endpoint
 
 
@@ -13,29 +14,37 @@ class InFlight:
         self.is_exact = False
         """The end of responses is seen. Until somebody sets it, these counts say nothing: a zero means "not known"."""
         self._counts: dict[str, int] = {}
+        self._tokens: dict[str, float] = {}
         self._endpoints: dict[str, Endpoint] = {}
 
     def __repr__(self) -> str:
         return f"<InFlight {self.total} at {len(self._counts)} endpoints>"
 
-    def begin(self, endpoint: Endpoint) -> None:
+    def begin(self, endpoint: Endpoint, work: Work = NO_WORK) -> None:
         """A request is now at `endpoint`."""
         self.total += 1
         self._counts[endpoint.id] = self._counts.get(endpoint.id, 0) + 1
+        self._tokens[endpoint.id] = self._tokens.get(endpoint.id, 0.0) + work.uncached_tokens
         self._endpoints[endpoint.id] = endpoint
 
-    def end(self, endpoint: Endpoint) -> None:
-        """A request that was begun there is no longer there."""
+    def end(self, endpoint: Endpoint, work: Work = NO_WORK) -> None:
+        """A request that was begun there, with the same work, is no longer there."""
         self.total -= 1
         left = self._counts[endpoint.id] - 1
         if left:
             self._counts[endpoint.id] = left
+            # Sums of fractions end a little beside 0, and below it would be less than nothing.
+            self._tokens[endpoint.id] = max(0.0, self._tokens[endpoint.id] - work.uncached_tokens)
         else:
-            del self._counts[endpoint.id], self._endpoints[endpoint.id]
+            del self._counts[endpoint.id], self._tokens[endpoint.id], self._endpoints[endpoint.id]
 
     def count(self, endpoint_id: str) -> int:
         """Requests at an endpoint, 0 for one never heard of."""
         return self._counts.get(endpoint_id, 0)
+
+    def tokens(self, endpoint_id: str) -> float:
+        """Prompt tokens to compute, of the requests there."""
+        return self._tokens.get(endpoint_id, 0.0)
 
     def by_name(self, endpoints: Mapping[str, str]) -> dict[str, int]:
         """Counts by name: of each endpoint of `endpoints` (id → name), and of those gone that still have requests.

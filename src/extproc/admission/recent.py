@@ -23,6 +23,11 @@ class RecentRoutes:
         self._at_s = -math.inf
         """The moment. What was routed since counts for more than 1 there."""
 
+    def count(self, endpoint_id: str, *, now: float) -> float:
+        """Requests routed lately to one, 0.0 for an endpoint never heard of."""
+        count = self._counts.get(endpoint_id)
+        return 0.0 if count is None else count * math.exp((self._at_s - now) / self._decay_s)
+
     def counts(self, endpoint_ids: Iterable[str], *, now: float) -> list[float]:
         """Requests routed lately to each, 0.0 for an endpoint never heard of."""
         if not self._counts:

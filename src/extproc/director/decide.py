@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from extproc.director.models_reply import describe_model, list_models, nearest_names
+from extproc.admission.saturation import Limits, is_saturated
+from extproc.director.models_reply import describe_model, known_names, list_models, nearest_names
+from extproc.director.names import resolve
 from extproc.scheduling.profile import Profile
 from extproc.values.decision import Decision, Hold, Reply, Route
 from extproc.values.endpoint import Endpoint
+from extproc.values.model import ModelCard
 from extproc.values.refusal import Reason, Reject
 from extproc.values.request import DescribeModel, InferenceRequest, ListModels, RouteToAny, RouteToModel
-from extproc.values.snapshot import Snapshot
+from extproc.values.snapshot import KnownModel, Snapshot
 
 if TYPE_CHECKING:
     from random import Random
@@ -37,6 +40,8 @@ class DirectorPolicy(msgspec.Struct, frozen=True):
     """How many further addresses follow the first. Where fewer endpoints serve the model they stand repeatedly: past
     the end of the list a gateway's retry would go to any endpoint of the pool. Source: docs/decisions/007."""
     unknown_model: Literal["reject", "passthrough"] = "reject"
+    limits: Limits = Limits()
+    """What an endpoint may have before requests that can be shed no longer go there."""
 
 
 class Director:
@@ -53,26 +58,29 @@ class Director:
         where that is less; after that, never.
         """
         match request.intent:
-            case RouteToModel(model):
+            case RouteToModel(named):
+                model = resolve(request, snapshot, rng)
                 known = snapshot.models.get(model)
-                if known is not None and (route := self._route(request, known.candidates, known.suspects, now, rng)):
-                    return route
+                if known is not None and (answer := self._route_to(known, request, snapshot, now, rng)):
+                    return answer
                 if hold := self._hold_for_evidence(request, snapshot, now):
                     return hold
                 if known is None and self._policy.unknown_model == "passthrough":
-                    return self._route_anywhere(request, snapshot, now, rng)
-                return _refusal(model, snapshot)
+                    answer = self._route_anywhere(request, snapshot, now, rng)
+                    return msgspec.structs.replace(answer, model=model) if isinstance(answer, Route) else answer
+                return _refusal(named, model, snapshot)
             case RouteToAny():
+                if self._sheds(request, snapshot.routable, snapshot.suspects, snapshot, now):
+                    return Reject(Reason.POOL_SATURATED)
                 if route := self._route(request, snapshot.routable, snapshot.suspects, now, rng):
                     return route
                 return self._hold_for_evidence(request, snapshot, now) or self._route_anywhere(
                     request, snapshot, now, rng
                 )
             case DescribeModel(model):
-                known = snapshot.models.get(model)
-                if known is not None:
-                    return Reply(200, describe_model(known))
-                return self._hold_for_evidence(request, snapshot, now) or _refusal(model, snapshot)
+                if (entry := describe_model(model, snapshot)) is not None:
+                    return Reply(200, entry)
+                return self._hold_for_evidence(request, snapshot, now) or _refusal(model, model, snapshot)
             case ListModels():
                 if snapshot.is_complete and not snapshot.has_answer_due:
                     return _list_so_far(snapshot)
@@ -92,6 +100,34 @@ class Director:
         until_s = request.arrived_s + min(self._policy.hold_s, request.may_wait_s)
         return Hold(until_s, probe) if now < until_s else None
 
+    def _route_to(
+        self, known: KnownModel, request: InferenceRequest, snapshot: Snapshot, now: float, rng: "Random"
+    ) -> Route | Reject | None:
+        """A route to an endpoint of the model, or a refusal where all are saturated and the request can be shed."""
+        if self._sheds(request, known.candidates, known.suspects, snapshot, now, model=known.card.id):
+            return Reject(Reason.MODEL_SATURATED, {"model": known.card.id[:SHOWN_MODEL_CHARACTERS]})
+        return self._route(request, known.candidates, known.suspects, now, rng, card=known.card)
+
+    def _sheds(
+        self,
+        request: InferenceRequest,
+        candidates: tuple[Endpoint, ...],
+        suspects: tuple[Endpoint, ...],
+        snapshot: Snapshot,
+        now: float,
+        *,
+        model: str | None = None,
+    ) -> bool:
+        """True for a request of negative priority where every endpoint that could get it is saturated: a suspect could
+        only where no other may.
+        """
+        if request.objective is None or snapshot.objectives.get(request.objective, 0) >= 0:
+            return False
+        for choice in filter(None, (candidates, suspects)):
+            if allowed := self._profile.candidates(request, choice, model=model):
+                return is_saturated((each.load for each in allowed), self._policy.limits, now=now)
+        return False
+
     def _route(
         self,
         request: InferenceRequest,
@@ -99,17 +135,22 @@ class Director:
         suspects: tuple[Endpoint, ...],
         now: float,
         rng: "Random",
+        *,
+        card: ModelCard | None = None,
     ) -> Route | None:
         """A route to one of `candidates`; only where none of them may get the request, to one of `suspects`."""
         count = 1 + self._policy.fallback_endpoints
+        model, is_adapter = (None, False) if card is None else (card.id, card.parent is not None)
         for choice in (candidates, suspects):
             if not choice:
                 continue
-            endpoints, scores = self._profile.choose(request, choice, count=count, now=now, rng=rng)
+            endpoints, scores, work = self._profile.choose(
+                request, choice, model=model, is_adapter=is_adapter, count=count, now=now, rng=rng
+            )
             if endpoints:
                 if len(endpoints) < count:
                     endpoints = tuple(islice(cycle(endpoints), count))
-                return Route(endpoints, scores)
+                return Route(endpoints, scores, work, model or "")
         return None
 
     def _route_anywhere(
@@ -122,15 +163,16 @@ class Director:
         return self._route(request, ready, (), now, rng) or Reject(Reason.NO_READY_ENDPOINTS)
 
 
-def _refusal(model: str, snapshot: Snapshot) -> Reject:
-    shown = model[:SHOWN_MODEL_CHARACTERS]
+def _refusal(named: str, model: str, snapshot: Snapshot) -> Reject:
+    """Why `model` cannot be served, told of the name that the client gave it."""
+    shown = named[:SHOWN_MODEL_CHARACTERS]
     if not any(state.is_ready for state in snapshot.endpoints.values()):
         return Reject(Reason.NO_READY_ENDPOINTS)
     if model in snapshot.models:
         return Reject(Reason.MODEL_UNAVAILABLE, {"model": shown})
     if not snapshot.has_answer or snapshot.has_answer_due:
         return Reject(Reason.NOTHING_ANSWERED_YET)
-    return Reject(Reason.MODEL_UNKNOWN, {"model": shown, "available": nearest_names(shown, snapshot.models)})
+    return Reject(Reason.MODEL_UNKNOWN, {"model": shown, "available": nearest_names(shown, known_names(snapshot))})
 
 
 def _list_so_far(snapshot: Snapshot) -> Reply | Reject:

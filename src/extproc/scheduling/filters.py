@@ -1,19 +1,20 @@
-"""The filters. Serving the model is no filter that could be left out: candidates are looked up by model."""
+"""The filters that can be chosen.
 
-from collections.abc import Sequence
+Serving the model, being ready and standing in the data plane's subset are none that could be left out: candidates are
+looked up by them.
+"""
 
 from extproc.values.endpoint import Endpoint
-from extproc.values.request import InferenceRequest
+
+ROLES_WITHOUT_ANSWERS = frozenset({"prefill", "encode"})
+"""Engines of these roles do a part of the work for others and answer no client. Source: llm-d, label llm-d.ai/role."""
 
 
-class SubsetFilter:
-    """Keeps to the endpoints that the data plane allows by its subset hint. Present and empty allows none."""
+class RoleFilter:
+    """Leaves out endpoints that only prefill, or encode, for others."""
 
-    name = "subset"
+    name = "role"
 
-    def keep(self, request: InferenceRequest, candidates: Sequence[Endpoint]) -> Sequence[Endpoint]:
-        """See `Filter.keep`."""
-        if request.subset is None:
-            return candidates
-        allowed = frozenset(request.subset)
-        return [endpoint for endpoint in candidates if endpoint.address in allowed]
+    def allows(self, endpoint: Endpoint) -> bool:
+        """See `Filter.allows`."""
+        return endpoint.role not in ROLES_WITHOUT_ANSWERS

@@ -1,24 +1,118 @@
-"""What filters, scorers and pickers are."""
+"""What filters, scorers and pickers are, and what they look at."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
+from extproc.scheduling.prefix import EndpointPrefixes
 from extproc.values.endpoint import Endpoint
-from extproc.values.request import InferenceRequest
+from extproc.values.load import EngineLoad
 
 if TYPE_CHECKING:
     from random import Random
 
 
+class Speed(Protocol):
+    """What the prefill of a request takes, in seconds: `request_s` + `token_s` for each token that must be computed."""
+
+    request_s: float
+    token_s: float
+
+
+class Load(Protocol):
+    """What scorers ask of an endpoint's load. `now` is in monotonic seconds."""
+
+    reading: EngineLoad | None
+    """Its last metrics page; None before the first."""
+
+    @property
+    def speed(self) -> Speed:
+        """As seen so far."""
+
+    def confidence(self, now: float) -> float:
+        """How much the reading still says: 1 while it is fresh, 0 where there is none."""
+
+    def waiting(self) -> float | None:
+        """Requests in its queue; None where nobody says."""
+
+    def running(self) -> float | None:
+        """Requests in its batch; None where nobody says."""
+
+    def requests(self, now: float) -> float:
+        """Requests there, waiting or running."""
+
+    def kv_used_ratio(self, tokens: float, now: float) -> float:
+        """Share of its KV cache that is in use once so many tokens more are there; 0 where nobody says."""
+
+    def backlog_s(self, now: float) -> float:
+        """Seconds until the prefill of a request would begin that is sent now."""
+
+
+class Candidate:
+    """An endpoint that could serve a request, with what is known of it. The same for many requests."""
+
+    __slots__ = ("endpoint", "load", "prefixes", "seed")
+
+    def __init__(self, endpoint: Endpoint, load: Load, prefixes: EndpointPrefixes, seed: int) -> None:
+        self.endpoint = endpoint
+        self.load = load
+        self.prefixes = prefixes
+        self.seed = seed
+        """A hash of its address, the same at every replica of the picker."""
+
+    def __repr__(self) -> str:
+        return f"<Candidate {self.endpoint.name}>"
+
+
+class Need:
+    """What one request needs, beside what its candidates have. Columns are in the order of the candidates."""
+
+    def __init__(
+        self,
+        candidates: Sequence[Candidate],
+        *,
+        model: str | None,
+        is_adapter: bool = False,
+        prompt_tokens: float = 0.0,
+        cached_tokens: Sequence[float],
+        session: str | None = None,
+        rank: Callable[[int], float],
+        now: float,
+    ) -> None:
+        self.candidates = candidates
+        self.model = model
+        self.is_adapter = is_adapter
+        self.prompt_tokens = prompt_tokens
+        self.cached_tokens = cached_tokens
+        """Prompt tokens that each candidate is thought to have in its prefix cache."""
+        self.session = session
+        self.rank = rank
+        """How much a candidate is the one for this request's session, or its prompt, by index: see `Picker.pick`."""
+        self.now = now
+        """Monotonic seconds."""
+
+    @cached_property
+    def confidences(self) -> Sequence[float]:
+        """How much each candidate's reading still says: see `Load.confidence`."""
+        now = self.now
+        return [each.load.confidence(now) for each in self.candidates]
+
+    @cached_property
+    def requests(self) -> Sequence[float]:
+        """Requests that each candidate has: see `Load.requests`."""
+        now = self.now
+        return [each.load.requests(now) for each in self.candidates]
+
+
 class Filter(Protocol):
-    """Leaves out endpoints that must not get a request."""
+    """Leaves out endpoints that must not get any request, by what they are. It is asked once for each."""
 
     @property
     def name(self) -> str:
         """The name in the catalogue."""
 
-    def keep(self, request: InferenceRequest, candidates: Sequence[Endpoint]) -> Sequence[Endpoint]:
-        """The candidates that may get `request`, in the order given."""
+    def allows(self, endpoint: Endpoint) -> bool:
+        """True for an endpoint that may get requests."""
 
 
 class Scorer(Protocol):
@@ -28,8 +122,8 @@ class Scorer(Protocol):
     def name(self) -> str:
         """The name in the catalogue."""
 
-    def score(self, request: InferenceRequest, candidates: Sequence[Endpoint], *, now: float) -> Sequence[float]:
-        """One score per candidate, in [0, 1], 1 is best. `now` is in monotonic seconds."""
+    def score(self, need: Need) -> Sequence[float]:
+        """One score per candidate, in [0, 1], 1 is best. One that is better off never gets less."""
 
 
 class Picker(Protocol):
@@ -39,5 +133,10 @@ class Picker(Protocol):
     def name(self) -> str:
         """The name in the catalogue."""
 
-    def pick(self, totals: Sequence[float], count: int, rng: "Random") -> Sequence[int]:
-        """The indexes of at most `count` candidates, the choice first, then the fallbacks in order."""
+    def pick(
+        self, totals: Sequence[float], count: int, *, rank: Callable[[int], float], rng: "Random"
+    ) -> Sequence[int]:
+        """The indexes of at most `count` candidates, the choice first, then the fallbacks in order.
+
+        `rank` orders those with equal sums, by index: the highest first.
+        """

@@ -1,15 +1,22 @@
 """One way to choose: filters, weighted scorers and a picker, run in that order."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from extproc.scheduling.interfaces import Filter, Picker, Scorer
-from extproc.values.decision import Scores
+from extproc.scheduling.candidates import Candidates, rendezvous
+from extproc.scheduling.interfaces import Candidate, Filter, Load, Need, Picker, Scorer
+from extproc.scheduling.prefix import BLOCK_BYTES, PrefixIndex, hash_blocks, hash_text
+from extproc.values.decision import NO_WORK, Scores, Work
 from extproc.values.endpoint import Endpoint
 from extproc.values.request import InferenceRequest
 
 if TYPE_CHECKING:
     from random import Random
+
+FIRST_BLOCKS = 4
+"""Blocks at the beginning of a prompt that say where it belongs as long as nobody knows it."""
+MOST_KEPT = 4096
+"""Sets of candidates kept, one for each model. Of more models they are made again now and then."""
 
 
 class WeightedScorer(NamedTuple):
@@ -19,34 +26,148 @@ class WeightedScorer(NamedTuple):
     weight: float
 
 
+class Loads(Protocol):
+    """What is known of the endpoints' loads."""
+
+    def of(self, endpoint_id: str) -> Load:
+        """The load of an endpoint: the same object as long as the endpoint is the same."""
+
+
+class Tokens(Protocol):
+    """Tells tokens from bytes."""
+
+    def bytes_per_token(self, model: str) -> float:
+        """Of the prompts of `model`."""
+
+
+class Choice(NamedTuple):
+    """What was chosen and why."""
+
+    endpoints: tuple[Endpoint, ...]
+    """The choice first, then the fallbacks; empty where nothing may get the request."""
+    scores: Scores = Scores()
+    work: Work = NO_WORK
+    """What the request costs the first of them."""
+
+
 class Profile:
     """Filters ▸ scorers ▸ picker."""
 
-    def __init__(self, *, filters: Sequence[Filter], scorers: Sequence[WeightedScorer], picker: Picker) -> None:
+    def __init__(
+        self,
+        *,
+        filters: Sequence[Filter],
+        scorers: Sequence[WeightedScorer],
+        picker: Picker,
+        loads: Loads,
+        tokens: Tokens,
+        prefixes: PrefixIndex,
+    ) -> None:
         self._filters = tuple(filters)
         self._scorers = tuple(scorers)
         self._picker = picker
+        self._loads = loads
+        self._tokens = tokens
+        self._prefixes = prefixes
+        self._candidates: dict[str | None, Candidates] = {}
 
     def __repr__(self) -> str:
         scorers = ", ".join(f"{scorer.name} × {weight:g}" for scorer, weight in self._scorers)
         return f"<Profile {', '.join(f.name for f in self._filters)} ▸ {scorers} ▸ {self._picker.name}>"
 
     def choose(
-        self, request: InferenceRequest, candidates: Sequence[Endpoint], *, count: int, now: float, rng: "Random"
-    ) -> tuple[tuple[Endpoint, ...], Scores]:
-        """At most `count` endpoints, the choice first, and the scores that led there.
+        self,
+        request: InferenceRequest,
+        endpoints: Sequence[Endpoint],
+        *,
+        model: str | None,
+        is_adapter: bool = False,
+        count: int,
+        now: float,
+        rng: "Random",
+    ) -> Choice:
+        """At most `count` of `endpoints`, which all serve `model` (None: it does not matter).
 
-        Nothing is chosen (an empty tuple) when the filters leave nothing. `now` is in monotonic seconds.
+        `now` is in monotonic seconds. Nothing that is kept here changes a choice: the same call explains it.
         """
-        for filter_ in self._filters:
-            candidates = filter_.keep(request, candidates)
+        hashes: tuple[int, ...] = ()
+        prompt, name = request.prompt, model or ""
+        if prompt is not None:
+            hashes = hash_blocks(prompt.text, model=name, salt=prompt.salt)
+        key = self._key(request, hashes)
+        known = self._know(endpoints, model)
+        is_open = request.subset is None
+        beginning = hashes[: self._prefixes.count_known(hashes)]
+        candidates = known.shortlist(beginning, key, rng) if is_open else known.within(request.subset or ())
+        rank = _ranking(key, candidates, rng, is_ordered=is_open and known.is_ordered)
         if not candidates:
-            return (), Scores()
-        totals = [0.0] * len(candidates)
+            return Choice(())
+        per_token = self._tokens.bytes_per_token(name)
+        size_bytes = prompt.size_bytes if prompt is not None else 0
+        block_tokens = BLOCK_BYTES / per_token
+        prompt_tokens = size_bytes / BLOCK_BYTES * block_tokens  # by the same factor: never less than those cached
+        cached = (
+            [each.prefixes.count_known(beginning) * block_tokens for each in candidates]
+            if beginning
+            else [0.0] * len(candidates)
+        )
+        need = Need(
+            candidates,
+            model=model,
+            is_adapter=is_adapter,
+            prompt_tokens=prompt_tokens,
+            cached_tokens=cached,
+            session=request.session,
+            rank=rank,
+            now=now,
+        )
+        by_scorer, totals = self._score(need)
+        picked = self._picker.pick(totals, count, rank=rank, rng=rng)
+        return Choice(
+            tuple([candidates[index].endpoint for index in picked]),
+            Scores(tuple([each.endpoint for each in candidates]), by_scorer, tuple(totals)),
+            Work(size_bytes, prompt_tokens, cached[picked[0]], hashes),
+        )
+
+    def candidates(
+        self, request: InferenceRequest, endpoints: Sequence[Endpoint], *, model: str | None
+    ) -> Sequence[Candidate]:
+        """All of `endpoints`, which serve `model`, that may get the request."""
+        known = self._know(endpoints, model)
+        return known.all if request.subset is None else known.within(request.subset)
+
+    def _score(self, need: Need) -> tuple[dict[str, tuple[float, ...]], list[float]]:
+        totals = [0.0] * len(need.candidates)
         by_scorer: dict[str, tuple[float, ...]] = {}
         for scorer, weight in self._scorers:
-            scores = scorer.score(request, candidates, now=now)
+            scores = scorer.score(need)
             by_scorer[scorer.name] = tuple(scores)
             totals = [total + weight * score for total, score in zip(totals, scores, strict=True)]
-        picked = tuple([candidates[index] for index in self._picker.pick(totals, count, rng)])
-        return picked, Scores(candidates=tuple(candidates), by_scorer=by_scorer, totals=tuple(totals))
+        return by_scorer, totals
+
+    def _key(self, request: InferenceRequest, hashes: Sequence[int]) -> int | None:
+        """What stands for who should stay together; None for a request that belongs nowhere."""
+        if request.session is not None:
+            return hash_text(request.session)
+        return hashes[min(len(hashes), FIRST_BLOCKS) - 1] if hashes else None
+
+    def _know(self, endpoints: Sequence[Endpoint], model: str | None) -> Candidates:
+        known = self._candidates.get(model)
+        if known is None or known.endpoints is not endpoints:
+            if len(self._candidates) >= MOST_KEPT:
+                self._candidates.clear()
+            known = self._candidates[model] = Candidates(
+                endpoints, filters=self._filters, load_of=self._loads.of, prefixes=self._prefixes
+            )
+        return known
+
+
+def _ranking(
+    key: int | None, candidates: Sequence[Candidate], rng: "Random", *, is_ordered: bool
+) -> Callable[[int], float]:
+    """Orders candidates that are equal: alike at every replica for who belongs together, else at random."""
+    if key is None:
+        return lambda _: rng.random()
+    if is_ordered:
+        return lambda index: -index
+    return lambda index: rendezvous(key, candidates[index])

@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from extproc.director.decide import Director
+from extproc.director.edits import edit_name
 from extproc.parsers.request import parse_request
 from extproc.protocol.commands import Decide
 from extproc.protocol.plan import Timer
@@ -31,21 +32,24 @@ _log = Log("servers.decisions")
 
 
 class RouteLog(Protocol):
-    """Where routes are counted that were really given."""
+    """Where routes are kept in mind that were really given."""
 
-    def add(self, endpoint_id: str, *, now: float) -> None:
-        """Counts one request routed now."""
+    def record(self, route: Route, *, now: float) -> None:
+        """The route is given now."""
 
 
 class Account:
     """What is known of one request while its stream is open, and what became of it."""
 
-    __slots__ = ("began_at_s", "is_counted", "model", "outcome", "route")
+    __slots__ = ("began_at_s", "is_counted", "model", "named", "outcome", "route")
 
     def __init__(self, began_at_s: float) -> None:
         self.began_at_s = began_at_s
         """Monotonic seconds at which its stream began."""
+        self.named: str | None = None
+        """The model that the client asks for."""
         self.model: str | None = None
+        """The one that it is counted by: once it is routed, the model that serves it."""
         self.route: Route | None = None
         self.outcome = ""
         """As it is counted, empty while nothing has become of it."""
@@ -67,7 +71,9 @@ class Decisions:
         message_timeout_s: float,
         clock: Callable[[], float],
         rng: Random,
+        session_header: str | None = None,
     ) -> None:
+        """`session_header`: the name, in lower case, of the request header that tells sessions apart."""
         self._director = director
         self._store = store
         self._routes = routes
@@ -78,6 +84,7 @@ class Decisions:
         self._longest_wait_s = message_timeout_s / 2
         self._clock = clock
         self._rng = rng
+        self._session_header = session_header
         self._inflaters = ThreadPoolExecutor(INFLATERS, "inflate")
         self._waiters: set[asyncio.Future[None]] = set()
         store.subscribe(lambda *_: self._wake())
@@ -95,6 +102,7 @@ class Decisions:
             extent=command.extent,
             max_body_bytes=self._max_body_bytes,
             now=began_at_s,
+            session_header=self._session_header,
         )
         if "content-encoding" in command.head.headers:
             # A few KB can inflate to the limit, for which everybody else would wait. zlib works without the lock.
@@ -104,7 +112,7 @@ class Decisions:
         if isinstance(request, Reject):
             outcome: Outcome = request
         else:
-            about.model = request.model
+            about.model = about.named = request.model
             if command.timer is not Timer.NONE:
                 request = self._hurry(request, command.timer, about)
             decision = self._director.decide(request, self._store.snapshot, now=began_at_s, rng=self._rng)
@@ -112,10 +120,13 @@ class Decisions:
                 await self._wait_for_news(decision)
                 decision = self._director.decide(request, self._store.snapshot, now=self._clock(), rng=self._rng)
             outcome = decision
+            if isinstance(outcome, Route):
+                outcome = _rename(outcome, request, command)
         now = self._clock()
         if isinstance(outcome, Route):
             about.route = outcome
-            self._routes.add(outcome.endpoints[0].id, now=now)
+            about.model = outcome.model or about.model
+            self._routes.record(outcome, now=now)
         self._metrics.observe_decision(now - began_at_s)
         if _log.has_debug:
             self._log_decision(about, outcome, command, now - began_at_s)
@@ -153,6 +164,8 @@ class Decisions:
             "snapshot": self._store.snapshot.version,
             "us": round(seconds * 1e6),
         }
+        if about.named != about.model:
+            fields["named"] = (about.named or "")[:LONGEST_NAME]
         match outcome:
             case Route():
                 fields["endpoint"] = outcome.endpoints[0].name
@@ -163,3 +176,11 @@ class Decisions:
             case Reply(status):
                 fields["status"] = status
         _log.debug("decided", **fields)
+
+
+def _rename(route: Route, request: InferenceRequest, command: Decide) -> Route | Reject:
+    """The route with the edit that has the body name the model that was chosen, where the client named another."""
+    if not route.model or route.model == request.model:
+        return route
+    edit = edit_name(request, route.model, head=command.head, body=command.body, extent=command.extent)
+    return edit if isinstance(edit, Reject) else msgspec.structs.replace(route, edit=edit)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,7 @@ import grpc
 
 from extproc.admission.inflight import InFlight
 from extproc.protocol.caller import is_direct_envoy
-from extproc.protocol.codec import METHOD_NAME, SERVICE_NAME, decode, encode
+from extproc.protocol.codec import HEADERS_READ, METHOD_NAME, SERVICE_NAME, decode, encode
 from extproc.protocol.commands import Abort, Answer, Decide, Finish, Immediate, Send
 from extproc.protocol.events import DeadlineExpired, EndOfInput
 from extproc.protocol.plan import Policy, wants_to_stay
@@ -54,12 +54,16 @@ class ExtProcService:
         metrics: Metrics,
         policy: Policy,
         decision_timeout_s: float,
+        learn_tokens: Callable[[str, int, int], None],
         reads_usage: bool,
         clock: Callable[[], float],
+        further_headers: Iterable[str] = (),
     ) -> None:
         """`find_endpoint` knows the endpoints by address. `decision_timeout_s`: from a stream's start to its answer.
+        `further_headers`: names of request headers that are read beside `HEADERS_READ`.
 
-        With `reads_usage`, streamed answers that pass by are read for their tokens.
+        With `reads_usage`, streamed answers that pass by are read for their tokens, and `learn_tokens` is told those
+        of the prompts: model, bytes, tokens.
         """
         self._decisions = decisions
         self._find_endpoint = find_endpoint
@@ -68,8 +72,10 @@ class ExtProcService:
         self._metrics = metrics
         self._policy = policy
         self._deadlines = Deadlines(decision_timeout_s)
+        self._learn_tokens = learn_tokens
         self._reads_usage = reads_usage
         self._clock = clock
+        self._headers_read = HEADERS_READ.union(name.lower() for name in further_headers)
         self._resting: set[asyncio.Task[Any]] = set()
         """Tasks that wait for a response and may end at any time without harm."""
         self._dismissed: set[asyncio.Task[Any]] = set()
@@ -170,7 +176,7 @@ class ExtProcService:
         """Reads to the answer after which no decision is owed. What is due before it, is sent."""
         while True:
             data = await context.read()
-            event = END_OF_INPUT if data is grpc.aio.EOF else decode(data)
+            event = END_OF_INPUT if data is grpc.aio.EOF else decode(data, self._headers_read)
             self._metrics.count_message(event.kind, "in")
             command = stream.receive(event)
             if isinstance(command, Decide):
@@ -214,6 +220,7 @@ class ExtProcService:
             find_endpoint=self._find_endpoint,
             metrics=self._metrics,
             clock=self._clock,
+            learn_tokens=self._learn_tokens,
             reads_usage=self._reads_usage,
         )
 

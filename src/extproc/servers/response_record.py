@@ -27,9 +27,14 @@ class ResponseRecord:
         find_endpoint: Callable[[str], Endpoint | None],
         metrics: Metrics,
         clock: Callable[[], float],
+        learn_tokens: Callable[[str, int, int], None],
         reads_usage: bool,
     ) -> None:
+        """`learn_tokens` is told what an engine counted: model, bytes of the prompt, tokens of the prompt."""
         self._endpoint = route.endpoints[0]
+        self._work = route.work
+        self._served_model = route.model
+        self._learn_tokens = learn_tokens
         self._model = model
         self._in_flight = in_flight
         self._find_endpoint = find_endpoint
@@ -41,7 +46,7 @@ class ResponseRecord:
         self._has_token = False
         self.has_headers = False
         """The head of the response was shown."""
-        in_flight.begin(self._endpoint)
+        in_flight.begin(self._endpoint, self._work)
 
     def take(self, event: Event) -> None:
         """Records what the response's next message tells. Nothing of it is kept."""
@@ -58,7 +63,7 @@ class ResponseRecord:
 
     def end(self) -> None:
         """The request is over, one way or another."""
-        self._in_flight.end(self._endpoint)
+        self._in_flight.end(self._endpoint, self._work)
         if self._usage is not None and (usage := self._usage.usage) is not None:
             self._metrics.count_tokens(
                 self._model,
@@ -66,13 +71,15 @@ class ResponseRecord:
                 cached_prompt=usage.cached_prompt_tokens,
                 completion=usage.completion_tokens,
             )
+            if self._work.prompt_bytes:
+                self._learn_tokens(self._served_model, self._work.prompt_bytes, usage.prompt_tokens)
 
     def _move(self, address: str) -> None:
         """The data plane tried another endpoint than the picked one."""
         if (served_by := self._find_endpoint(address)) is not None:
-            self._in_flight.end(self._endpoint)
+            self._in_flight.end(self._endpoint, self._work)
             self._endpoint = served_by
-            self._in_flight.begin(served_by)
+            self._in_flight.begin(served_by, self._work)
 
     def _read_usage(self, usage: UsageReader, chunk: bytes) -> None:
         usage.take(chunk)

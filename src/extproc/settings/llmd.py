@@ -14,19 +14,19 @@ KIND = "EndpointPickerConfig"
 GROUPS = ("inference.networking.x-k8s.io", "llm-d.ai")
 
 SCORERS: Mapping[str, str | None] = {
-    "active-request-scorer": None,
+    "active-request-scorer": "inflight",
     "context-length-aware-scorer": None,
-    "kv-cache-scorer": None,
-    "kv-cache-utilization-scorer": None,
-    "latency-scorer": None,
-    "load-aware-scorer": None,
-    "lora-affinity-scorer": None,
+    "kv-cache-scorer": "kv-cache",
+    "kv-cache-utilization-scorer": "kv-cache",
+    "latency-scorer": "ttft",
+    "load-aware-scorer": "queue",
+    "lora-affinity-scorer": "lora-affinity",
     "no-hit-lru-scorer": None,
-    "precise-prefix-cache-scorer": None,
-    "prefix-cache-scorer": None,
-    "queue-depth-scorer": None,
-    "queue-scorer": None,
-    "running-requests-size-scorer": None,
+    "precise-prefix-cache-scorer": "prefix",
+    "prefix-cache-scorer": "prefix",
+    "queue-depth-scorer": "queue",
+    "queue-scorer": "queue",
+    "running-requests-size-scorer": "running",
     "session-affinity-scorer": None,
     "token-load-scorer": None,
 }
@@ -41,6 +41,9 @@ PICKERS: Mapping[str, str | None] = {
 
 DONE_ANYWAY = frozenset({"single-profile-handler", "openai-parser"})
 """Types that say what happens here in any case, so that leaving them out changes nothing."""
+
+METRICS_SOURCE, METRICS_EXTRACTOR = "metrics-data-source", "core-metrics-extractor"
+"""Types that say how the engines' metrics are read."""
 
 PROFILES_IN_USE = ("default", "decode")
 """Of several profiles the first with one of these names is used, else the first: one request goes to one endpoint."""
@@ -121,8 +124,11 @@ def map_picker_config(
         result.setdefault("scheduling", {})["scorers"] = listed
     named = _names_in(document.get("schedulingProfiles"))
     for name, plugin in plugins.items():
-        if plugin.type == "metrics-data-source" and (probes := _read_scheme(plugin)):
-            result["probes"] = probes
+        if plugin.type == METRICS_SOURCE:
+            if probes := _read_metrics_source(plugin):
+                result["probes"] = probes
+        elif plugin.type == METRICS_EXTRACTOR:
+            result |= _read_metrics_extractor(plugin, notes)
         elif plugin.type not in DONE_ANYWAY and name not in named and all(use.plugin is not plugin for use in uses):
             notes.append(Note(plugin.where, f"{_show(plugin.type)} has no effect here"))
     return Mapped(result, tuple(notes))
@@ -216,12 +222,24 @@ def _read_endpoints(plugin: _Plugin, notes: list[Note]) -> int:
     return 1
 
 
-def _read_scheme(plugin: _Plugin) -> dict[str, Any]:
-    """How the engines are to be asked, if they speak TLS: it says so of /metrics, which is on the same port."""
+def _read_metrics_source(plugin: _Plugin) -> dict[str, Any]:
+    """Where the metrics are, and how the engines are to be asked: of TLS it says so of /metrics, on their one port."""
     parameters = plugin.parameters if isinstance(plugin.parameters, dict) else {}
-    if parameters.get("scheme") != "https":
-        return {}
-    return {"scheme": "https", "insecureSkipVerify": parameters.get("insecureSkipVerify") is not False}
+    probes: dict[str, Any] = {}
+    if isinstance(path := parameters.get("path"), str) and path.startswith("/"):
+        probes["metrics"] = {"path": path}
+    if parameters.get("scheme") == "https":
+        probes |= {"scheme": "https", "insecureSkipVerify": parameters.get("insecureSkipVerify") is not False}
+    return probes
+
+
+def _read_metrics_extractor(plugin: _Plugin, notes: list[Note]) -> dict[str, Any]:
+    """Which label tells the engine. The names of each engine's metrics are known here."""
+    parameters = plugin.parameters if isinstance(plugin.parameters, dict) else {}
+    if parameters.keys() - {"engineLabelKey"}:
+        notes.append(Note(f"{plugin.where}.parameters", "have no effect here, but for engineLabelKey"))
+    key = parameters.get("engineLabelKey")
+    return {"source": {"engineLabelKey": key}} if isinstance(key, str) and key else {}
 
 
 def _show(value: object) -> str:

@@ -2,15 +2,17 @@
 
 import difflib
 import reprlib
-import types
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from extproc.errors import ConfigError, Problem
+
+MAPPING_KEY = "[key]"
+"""Where pydantic finds something wrong with a key of a mapping, after the key itself."""
 
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 80
@@ -92,7 +94,8 @@ def show(value: object) -> str:
 def _where(error: ErrorDetails) -> str:
     path = ""
     for part in error["loc"]:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)
+        if part != MAPPING_KEY:
+            path += f"[{part!r}]" if isinstance(part, int) or not part else f".{part}" if path else part
     return path or "document"
 
 
@@ -105,10 +108,12 @@ def _nearest(word: str, choices: list[str]) -> str | None:
 def _keys_at(path: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:
     group: Any = model
     for part in path:
-        if isinstance(part, str):
+        if get_origin(group) is dict:
+            group = get_args(group)[1]
+        elif isinstance(part, str):
             group = next(
                 field.annotation for name, field in group.model_fields.items() if (field.alias or name) == part
             )
-            if isinstance(group, types.GenericAlias):
+            if get_origin(group) is tuple:
                 group = get_args(group)[0]
     return [field.alias or name for name, field in group.model_fields.items()]

@@ -12,14 +12,18 @@ from extproc.settings.types import (
     Address,
     DnsName,
     Duration,
+    HeaderName,
     LabelSelector,
+    ModelName,
     OptionalText,
     Port,
     PositiveDuration,
     Size,
     TargetPorts,
     empty_is_none,
+    none_is_empty,
 )
+from extproc.values.names import Alias, Target
 
 
 def setting(default: Any, doc: str, *, flag: str | None = None, key: str | None = None) -> Any:
@@ -122,6 +126,13 @@ class SourceSettings(Group):
         "The ports of each such pod, each an endpoint of its own. As a flag separated by commas.",
         flag="endpoint-target-ports",
     )
+    engine_label_key: OptionalText = setting(
+        None,
+        "Label of a pod, or of an endpoint in the file, whose value is the kind of its engine: vllm, sglang, "
+        "trtllm-serve or triton-tensorrt-llm. Without it `llm-d.ai/engine-type`, else "
+        "`inference.networking.k8s.io/engine-type`. Where there is none, the metrics page tells.",
+        flag="engine-label-key",
+    )
     dns_name: DnsName = setting(
         None,
         "host:port, such as a headless Service's. Every A and AAAA address is an endpoint; the name is asked for again "
@@ -169,16 +180,77 @@ class ModelProbeSettings(Group):
     path: Annotated[str, Field(pattern="^/")] = setting("/v1/models", "Path of the model list.")
 
 
+class MetricsProbeSettings(Group):
+    """Reading each engine's load off its metrics page, in the text format of Prometheus."""
+
+    interval_s: Duration = setting(
+        0.5,
+        "Time between two readings of an endpoint; longer in a pool that would need more than 1,000 a second. 0s reads "
+        "none: endpoints are then chosen without knowledge of their load.",
+        flag="refresh-metrics-interval",
+        key="interval",
+    )
+    timeout_s: PositiveDuration = setting(1.0, "Time for one page.", key="timeout")
+    staleness_s: PositiveDuration = setting(
+        2.0,
+        "Age from which a reading counts less and less; twice the interval that is in use, where that is longer.",
+        flag="metrics-staleness-threshold",
+        key="staleness",
+    )
+    path: Annotated[str, Field(pattern="^/")] = setting(
+        "/metrics", "Path of the page. trtllm-serve has it at /prometheus/metrics.", flag="model-server-metrics-path"
+    )
+    port: Port = setting(
+        0, "Port of the page, the same for every endpoint; 0 is the endpoint's own.", flag="model-server-metrics-port"
+    )
+    scheme: Literal["http", "https"] | None = setting(None, "Scheme of the page, where it is not `probes.scheme`.")
+
+
 class ProbeSettings(Group):
     """Asking the endpoints."""
 
     models: ModelProbeSettings = Field(default_factory=ModelProbeSettings)
+    metrics: MetricsProbeSettings = Field(default_factory=MetricsProbeSettings)
     scheme: Literal["http", "https"] = setting("http", "Scheme of the engines.")
     bearer_token_file: str | None = setting(
-        None, "File with the engines' API key, read again at each probe so that it can be rotated."
+        None, "File with the engines' API key, read again at each probe, or once a second, so that it can be rotated."
     )
     ca_file: str | None = setting(None, "CA bundle for https.")
     insecure_skip_verify: bool = setting(False, "Accept any certificate of an engine.")
+
+
+class TargetSettings(Group):
+    """A model that an alias stands for."""
+
+    model: ModelName = Field(description="Name of the model, as the engines list it.")
+    weight: Annotated[int, Field(ge=0, le=1_000_000)] = setting(
+        1, "Its share is this over the sum; with 0 it serves only where no other target can."
+    )
+
+
+class AliasSettings(Group):
+    """What a name stands for. Written as a text, that model alone."""
+
+    targets: Annotated[tuple[TargetSettings, ...], Field(strict=False)] = Field(
+        description="Models that requests are shared out to, by weight."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_shorthand(cls, value: object) -> object:
+        return {"targets": [{"model": value}]} if isinstance(value, str) else value
+
+    @field_validator("targets")
+    @classmethod
+    def _require_weight(cls, targets: tuple[TargetSettings, ...]) -> tuple[TargetSettings, ...]:
+        if not targets:
+            raise ValueError("needs at least one model")
+        if not any(target.weight for target in targets):
+            raise ValueError("all weights are 0: nothing would be sent anywhere")
+        models = [target.model for target in targets]
+        if len(set(models)) < len(models):
+            raise ValueError("a model stands twice; give it one weight")
+        return targets
 
 
 class RequestSettings(Group):
@@ -193,6 +265,18 @@ class RequestSettings(Group):
         "reject", "What becomes of a request for a model that no endpoint lists: a 404, or any ready endpoint."
     )
     hold_s: Duration = setting(1.0, "How long a request may wait for fresh probes before it is refused.", key="hold")
+    aliases: Annotated[dict[ModelName, AliasSettings], BeforeValidator(none_is_empty)] = setting(
+        {},
+        "Further names of models: `NAME: MODEL`, or `NAME: {targets: [{model: M, weight: W}, …]}`. The model's name is "
+        "written into the request. They come before what InferenceModelRewrites state of the same name.",
+    )
+
+    def build_aliases(self) -> tuple[Alias, ...]:
+        """The aliases as the registry takes them in."""
+        return tuple(
+            Alias(name, tuple(Target(target.model, target.weight) for target in alias.targets))
+            for name, alias in self.aliases.items()
+        )
 
 
 BodyModeName = Literal["NONE", "STREAMED", "BUFFERED", "BUFFERED_PARTIAL", "FULL_DUPLEX_STREAMED"]
@@ -242,30 +326,81 @@ class EnvoySettings(Group):
     )
 
 
+ScorerName = Literal["ttft", "lora-affinity", "queue", "kv-cache", "running", "inflight", "prefix", "session"]
+
+
 class ScorerSettings(Group):
     """A scorer and how much it counts."""
 
-    name: Literal["recent-routes"] = setting("recent-routes", "Name of the scorer.")
+    name: ScorerName = setting(..., "Name of the scorer.")
     weight: Annotated[float, Field(ge=0, strict=False, allow_inf_nan=False)] = setting(
         1.0, "Factor of its score in the sum."
     )
 
 
-class SchedulingSettings(Group):
-    """Choosing among the endpoints of a model."""
+DEFAULT_SCORERS = (ScorerSettings(name="ttft"), ScorerSettings(name="lora-affinity"))
 
-    scorers: tuple[ScorerSettings, ...] = Field(
-        default=(ScorerSettings(),), strict=False, description="Scorers whose weighted sum decides."
+
+class SchedulingSettings(Group):
+    """Choosing among the endpoints of a model. That they serve it, are ready and within the subset, always holds."""
+
+    filters: Annotated[tuple[Literal["role"], ...], Field(strict=False)] = setting(
+        ("role",), "Further filters. `role` leaves out pods whose label llm-d.ai/role says prefill or encode."
     )
-    picker: Literal["max-score"] = setting("max-score", "What picks by the sums.")
+    scorers: tuple[ScorerSettings, ...] = Field(
+        default=DEFAULT_SCORERS,
+        strict=False,
+        description="Scorers whose weighted sum decides; docs/scheduling.md says what each looks at.",
+    )
+    picker: Literal["max-score", "power-of-two"] = setting(
+        "max-score", "What picks by the sums: the highest, or the higher of two that are drawn at random."
+    )
+    session_header: HeaderName = setting(
+        None,
+        "Request header that tells sessions apart, such as x-session-id; the scorer `session` keeps each together.",
+    )
+    prefix_blocks: Annotated[int, Field(ge=0, le=100_000_000)] = setting(
+        1_000_000,
+        "Blocks of 256 bytes of prompts that are remembered over all endpoints, at about 250 bytes of memory each; "
+        "shared out by the sizes of the engines' caches.",
+    )
 
     @field_validator("scorers")
     @classmethod
     def _refuse_repetition(cls, scorers: tuple[ScorerSettings, ...]) -> tuple[ScorerSettings, ...]:
         names = [scorer.name for scorer in scorers]
+        if not names:
+            raise ValueError("needs at least one scorer")
         if len(set(names)) < len(names):
             raise ValueError("a scorer stands twice; give it one weight")
         return scorers
+
+    @model_validator(mode="after")
+    def _require_session(self) -> "SchedulingSettings":
+        if self.session_header is None and any(scorer.name == "session" for scorer in self.scorers):
+            raise ValueError("the scorer session needs sessionHeader: the request header that tells sessions apart")
+        return self
+
+
+class AdmissionSettings(Group):
+    """When requests that can be shed, those of a negative priority, are refused: a 429 while every endpoint that could
+    serve is saturated, which it is when it has reached one of these.
+    """
+
+    queue_depth: Annotated[float | None, Field(ge=0, strict=False, allow_inf_nan=False)] = setting(
+        5.0, "Requests that wait at an endpoint; null is no limit."
+    )
+    kv_used_ratio: Annotated[float | None, Field(ge=0, le=1, strict=False)] = setting(
+        0.8, "Share of its KV cache in use; null is no limit."
+    )
+    in_flight: Annotated[float | None, Field(ge=1, strict=False, allow_inf_nan=False)] = setting(
+        None, "Requests that it has, waiting or running; null is no limit."
+    )
+    objectives: Annotated[dict[str, int], BeforeValidator(none_is_empty)] = setting(
+        {},
+        "Priorities by name, as InferenceObjectives have them, for the header x-gateway-inference-objective. Negative: "
+        "can be shed. They stand before those of the cluster.",
+    )
 
 
 class TelemetrySettings(Group):
@@ -285,4 +420,5 @@ class Settings(Group):
     requests: RequestSettings = Field(default_factory=RequestSettings)
     envoy: EnvoySettings = Field(default_factory=EnvoySettings)
     scheduling: SchedulingSettings = Field(default_factory=SchedulingSettings)
+    admission: AdmissionSettings = Field(default_factory=AdmissionSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)

@@ -51,6 +51,11 @@ def empty_is_none(value: object) -> object:
     return None if value == "" else value
 
 
+def none_is_empty(value: object) -> object:
+    """For mappings with nothing below them."""
+    return {} if value is None else value
+
+
 def _read_ports(value: object) -> object:
     """Ports as a list, or as the flag writes them."""
     if isinstance(value, list):
@@ -81,6 +86,10 @@ def _check_dns_name(value: str | None) -> str | None:
     return value
 
 
+def _read_header(value: object) -> object:
+    return value.lower() if isinstance(value, str) and value else None
+
+
 def _require_positive(value: float) -> float:
     if value <= 0:
         raise ValueError("must be more than 0")
@@ -109,5 +118,10 @@ Address = Annotated[str, AfterValidator(_read_address)]
 TargetPorts = Annotated[
     tuple[Annotated[int, Field(ge=1, le=65535)], ...], BeforeValidator(_read_ports), Field(max_length=8, strict=False)
 ]
+ModelName = Annotated[str, Field(min_length=1)]
 LabelSelector = Annotated[OptionalText, AfterValidator(_check_selector)]
 DnsName = Annotated[OptionalText, AfterValidator(_check_dns_name)]
+HeaderName = Annotated[
+    Annotated[str, Field(pattern=r"^[a-z0-9!#$%&'*+.^_`|~-]+$")] | None, BeforeValidator(_read_header)
+]
+"""Name of a request header, in lower case. Source: RFC 9110 §5.6.2."""

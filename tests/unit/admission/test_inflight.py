@@ -1,9 +1,13 @@
 """Counts of requests in flight."""
 
+from random import Random
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from extproc.admission.inflight import InFlight
+from extproc.values.decision import Work
 from extproc.values.endpoint import Endpoint
 
 A, B = Endpoint("a/1", "a", "10.0.0.1:80"), Endpoint("b/1", "b", "10.0.0.2:80")
@@ -42,3 +46,22 @@ def test_nothing_is_left_when_all_have_ended(endpoints: list[Endpoint]) -> None:
     for endpoint in endpoints:
         in_flight.end(endpoint)
     assert repr(in_flight) == "<InFlight 0 at 0 endpoints>"
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1), st.randoms(use_true_random=False))
+def test_tokens_are_those_of_the_requests_there_and_never_less_than_none(tokens: list[float], order: Random) -> None:
+    """Whatever the order of their ends: sums of fractions leave a little over, or take a little too much."""
+    in_flight = InFlight()
+    for each in tokens:
+        in_flight.begin(A, Work(prompt_tokens=each + 10, cached_tokens=10))
+    assert in_flight.tokens(A.id) == pytest.approx(sum(tokens))
+    ends = order.sample(tokens, len(tokens))
+    for number, each in enumerate(ends, start=1):
+        in_flight.end(A, Work(prompt_tokens=each + 10, cached_tokens=10))
+        assert in_flight.tokens(A.id) == pytest.approx(sum(ends[number:]), abs=1e-3)
+        assert in_flight.tokens(A.id) >= 0.0
+    assert in_flight.tokens(A.id) == in_flight.tokens("?") == 0.0
+
+
+def test_until_ends_are_seen_counts_say_nothing() -> None:
+    assert InFlight().is_exact is False

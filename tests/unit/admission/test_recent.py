@@ -23,6 +23,7 @@ def test_counts_what_was_routed_lately(routed_at_s: list[float], now: float, cou
     for at_s in routed_at_s:
         recent.add("a", now=at_s)
     assert recent.counts("ab", now=now) == pytest.approx([count, 0.0])
+    assert [recent.count(id_, now=now) for id_ in "ab"] == pytest.approx([count, 0.0])
 
 
 def test_asking_changes_nothing() -> None:

@@ -7,15 +7,21 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.known import POOL, answered, failed, known_after, listed, overdue, refused, round_of, said
+from msgspec.structs import replace
+from tests.unit.known import POOL, answered, endpoint, failed, known_after, listed, overdue, refused, round_of, said
 
-from extproc.admission.recent import RecentRoutes
+from extproc.admission.inflight import InFlight
+from extproc.admission.loads import Loads
+from extproc.admission.saturation import Limits
 from extproc.director.decide import EVIDENCE_AGE_S, SHOWN_MODEL_CHARACTERS, Director, DirectorPolicy
 from extproc.registry.changes import (
     Change,
     Failure,
     FirstAnswerOverdue,
+    Listing,
     ModelsListed,
+    NamesListed,
+    PoolChanged,
     PoolListed,
     ProbeFailed,
     RoundCompleted,
@@ -23,7 +29,9 @@ from extproc.registry.changes import (
 from extproc.registry.reduce import SUSPECT_FAILURES
 from extproc.registry.store import Store
 from extproc.scheduling.catalogue import build_profile
+from extproc.scheduling.prefix import PrefixIndex
 from extproc.values.decision import Decision, Hold, Reply, Route
+from extproc.values.load import EngineLoad
 from extproc.values.refusal import Reason, Reject
 from extproc.values.request import DescribeModel, InferenceRequest, Intent, ListModels, RouteToAny, RouteToModel
 from extproc.values.snapshot import Snapshot
@@ -44,12 +52,27 @@ def decide(
     arrived_s: float = ARRIVED_S,
     policy: DirectorPolicy = DirectorPolicy(hold_s=HOLD_S),  # noqa: B008 - frozen
     seed: int = 0,
+    loads: Loads | None = None,
+    objective: str | None = None,
 ) -> Decision:
-    director = Director(
-        profile=build_profile({"recent-routes": 1.0}, "max-score", recent=RecentRoutes()), policy=policy
+    request = InferenceRequest(intent, arrived_s=arrived_s, subset=subset, objective=objective)
+    return director_of(loads or fresh_loads(), policy).decide(request, snapshot, now=now, rng=Random(seed))
+
+
+def fresh_loads() -> Loads:
+    return Loads(in_flight=InFlight(), staleness_s=2.0)
+
+
+def director_of(loads: Loads, policy: DirectorPolicy) -> Director:
+    profile = build_profile(
+        filters=("role",),
+        scorer_weights={"ttft": 1.0},
+        picker="max-score",
+        loads=loads,
+        tokens=loads.tokens,
+        prefixes=PrefixIndex(1000),
     )
-    request = InferenceRequest(intent, arrived_s=arrived_s, subset=subset)
-    return director.decide(request, snapshot, now=now, rng=Random(seed))
+    return Director(profile=profile, policy=policy)
 
 
 def told(decision: Decision) -> str:
@@ -267,12 +290,97 @@ def test_a_refusal_names_what_there_is_and_no_address() -> None:
 
 def test_deciding_changes_nothing() -> None:
     snapshot = known_after(listed("abc"), *[answered(each, "m") for each in "abc"])
-    director = Director(
-        profile=build_profile({"recent-routes": 1.0}, "max-score", recent=RecentRoutes()), policy=DirectorPolicy()
-    )
+    director = director_of(fresh_loads(), DirectorPolicy())
     request = InferenceRequest(M, arrived_s=ARRIVED_S)
     first, second = (director.decide(request, snapshot, now=ARRIVED_S, rng=Random(7)) for _ in range(2))
     assert first == second
+
+
+QUEUED, FREE = EngineLoad(ARRIVED_S, waiting=5, running=9), EngineLoad(ARRIVED_S, waiting=0, running=9)
+STALE = EngineLoad(ARRIVED_S - 60, waiting=99, running=9)
+OBJECTIVES = NamesListed(objectives={"batch": -1, "chat": 0, "urgent": 10})
+PAIR: list[Change] = [answered("a", "m"), answered("b", "m"), answered("c", "n")]
+
+
+def with_role(letter: str, role: str) -> PoolChanged:
+    return PoolChanged((Listing(replace(endpoint(letter), role=role), True, "1"),), ())
+
+
+@pytest.mark.parametrize(
+    ("readings", "objective", "subset", "changes", "verdict"),
+    [
+        pytest.param({"a": QUEUED, "b": QUEUED}, "batch", None, [], Reason.MODEL_SATURATED, id="all saturated"),
+        pytest.param({"a": QUEUED, "b": FREE}, "batch", None, [], "b", id="one is free"),
+        pytest.param({"a": QUEUED}, "batch", None, [], "b", id="one is unknown"),
+        pytest.param({"a": QUEUED, "b": STALE}, "batch", None, [], "ab", id="one is not known any more"),
+        pytest.param(
+            {"a": QUEUED, "b": QUEUED, "c": FREE}, "batch", None, [], Reason.MODEL_SATURATED, id="all of the model"
+        ),
+        pytest.param({"a": QUEUED, "b": QUEUED}, "chat", None, [], "ab", id="priority 0 is never shed"),
+        pytest.param({"a": QUEUED, "b": QUEUED}, "urgent", None, [], "ab", id="nor is a higher one"),
+        pytest.param({"a": QUEUED, "b": QUEUED}, "unheard-of", None, [], "ab", id="nor an objective that is not known"),
+        pytest.param({"a": QUEUED, "b": QUEUED}, None, None, [], "ab", id="nor who has none"),
+        pytest.param({"a": QUEUED, "b": FREE}, "batch", (A,), [], Reason.MODEL_SATURATED, id="all of the subset"),
+        pytest.param({"a": QUEUED, "b": FREE}, "batch", (B,), [], "b", id="the rest of the pool, not the subset"),
+        pytest.param({"a": QUEUED, "b": QUEUED}, "batch", (), [], Reason.MODEL_UNAVAILABLE, id="an empty subset"),
+        pytest.param(
+            {}, "batch", None, [said("a", ready=False), said("b", ready=False)], Reason.MODEL_UNAVAILABLE,
+            id="none left",
+        ),
+        pytest.param(
+            {"a": QUEUED, "b": FREE}, "batch", None, [with_role("b", "prefill")], Reason.MODEL_SATURATED,
+            id="one that answers no client is not free",
+        ),
+        pytest.param(
+            {"a": QUEUED, "b": FREE}, "batch", None, suspected("b"), Reason.MODEL_SATURATED,
+            id="a suspect that seems free gets nothing either",
+        ),
+        pytest.param(
+            {"b": QUEUED}, "batch", None, [said("a", ready=False), *suspected("b")], Reason.MODEL_SATURATED,
+            id="suspects alone, saturated",
+        ),
+        pytest.param({}, "batch", None, [said("a", ready=False), *suspected("b")], "b", id="suspects alone, unknown"),
+    ],
+)  # fmt: skip
+def test_what_can_be_shed_is_refused_where_nothing_is_free(
+    readings: dict[str, EngineLoad],
+    objective: str | None,
+    subset: tuple[str, ...] | None,
+    changes: Sequence[Change],
+    verdict: str,
+) -> None:
+    """Endpoints a and b serve the model. A verdict of two letters is a route to either."""
+    loads = fresh_loads()
+    for letter, reading in readings.items():
+        loads.report(letter, reading, now=ARRIVED_S)
+    snapshot = known_after(OBJECTIVES, listed(""), *[said(each) for each in "abc"], *PAIR, *changes, FRESH)
+    found = told(decide(M, snapshot, subset=subset, loads=loads, objective=objective))
+    assert found in ([verdict] if isinstance(verdict, Reason) else [*verdict])
+
+
+def test_a_request_without_model_can_be_shed_too() -> None:
+    loads, snapshot = fresh_loads(), known_after(OBJECTIVES, listed("abc"), *PAIR, FRESH)
+    for letter in "abc":
+        assert isinstance(decide(RouteToAny(), snapshot, loads=loads, objective="batch"), Route)
+        loads.report(letter, QUEUED, now=ARRIVED_S)
+    assert told(decide(RouteToAny(), snapshot, loads=loads, objective="batch")) == Reason.POOL_SATURATED
+
+
+@pytest.mark.parametrize(
+    ("limits", "reading"),
+    [
+        pytest.param(Limits(queue_depth=2, kv_used_ratio=None), EngineLoad(ARRIVED_S, waiting=2), id="queue"),
+        pytest.param(Limits(queue_depth=None, kv_used_ratio=0.5), EngineLoad(ARRIVED_S, kv_used_ratio=0.5), id="kv"),
+        pytest.param(
+            Limits(queue_depth=None, kv_used_ratio=None, in_flight=3), EngineLoad(ARRIVED_S, running=3), id="in flight"
+        ),
+    ],
+)
+def test_the_limits_are_the_policys(limits: Limits, reading: EngineLoad) -> None:
+    loads, snapshot = fresh_loads(), known_after(OBJECTIVES, listed("a"), answered("a", "m"), FRESH)
+    loads.report("a", reading, now=ARRIVED_S)
+    for each, verdict in ((limits, Reason.MODEL_SATURATED), (Limits(None, None, None), "a")):
+        assert told(decide(M, snapshot, loads=loads, objective="batch", policy=DirectorPolicy(limits=each))) == verdict
 
 
 letters = st.sampled_from("abc")

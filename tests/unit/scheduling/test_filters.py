@@ -1,25 +1,23 @@
-"""scheduling/filters: who may get a request."""
+"""scheduling/filters: who may get a request at all."""
 
 import pytest
+from msgspec.structs import replace
 from tests.unit.known import endpoint
 
-from extproc.scheduling.filters import SubsetFilter
-from extproc.values.request import InferenceRequest, RouteToAny
+from extproc.scheduling.filters import RoleFilter
 
 
 @pytest.mark.parametrize(
-    ("subset", "kept"),
+    ("role", "is_allowed"),
     [
-        pytest.param(None, "abc", id="no hint: all"),
-        pytest.param((), "", id="an empty hint: none"),
-        pytest.param(("10.0.0.3:8000", "10.0.0.1:8000"), "ac", id="those named, in the pool's order"),
-        pytest.param(("10.0.0.9:8000",), "", id="one that is not in the pool"),
-        pytest.param(("10.0.0.1:8001",), "", id="another port"),
-        pytest.param(("10.0.0.1",), "", id="no port"),
-        pytest.param(("10.0.0.2:8000", "10.0.0.2:8000"), "b", id="named twice"),
+        pytest.param("", True, id="no role: all of a request"),
+        pytest.param("both", True, id="both"),
+        pytest.param("decode", True, id="decode"),
+        pytest.param("prefill-decode", True, id="both by its newer name"),
+        pytest.param("prefill", False, id="prefill"),
+        pytest.param("encode", False, id="encode"),
+        pytest.param("something-new", True, id="one that is not known"),
     ],
 )
-def test_subset(subset: tuple[str, ...] | None, kept: str) -> None:
-    request = InferenceRequest(RouteToAny(), arrived_s=0.0, subset=subset)
-    candidates = [endpoint(letter) for letter in "abc"]
-    assert [each.id for each in SubsetFilter().keep(request, candidates)] == list(kept)
+def test_role(role: str, is_allowed: bool) -> None:
+    assert RoleFilter().allows(replace(endpoint("a"), role=role)) is is_allowed

@@ -1,47 +1,84 @@
-"""scheduling/pickers: the best first, equals at random."""
+"""scheduling/pickers: by the sums, and among equals by rank."""
 
-from collections import Counter
+from collections.abc import Sequence
 from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.scheduling.pickers import MaxScorePicker
+from extproc.scheduling.catalogue import PICKERS
+from extproc.scheduling.pickers import MaxScorePicker, PowerOfTwoPicker
+
+
+class Scripted(Random):
+    """Randomness as told."""
+
+    def __init__(self, *numbers: float) -> None:
+        super().__init__(0)
+        self._numbers = list(numbers)
+
+    def random(self) -> float:
+        return self._numbers.pop(0)
+
+
+def by(*ranks: float) -> Sequence[float]:
+    return ranks
 
 
 @pytest.mark.parametrize(
-    ("totals", "count", "picked"),
+    ("totals", "ranks", "count", "picked"),
     [
-        pytest.param([1.0], 1, [0], id="the only one"),
-        pytest.param([0.1, 0.3, 0.2], 1, [1], id="the best"),
-        pytest.param([0.1, 0.3, 0.2], 2, [1, 2], id="the best two, in order"),
-        pytest.param([0.1, 0.3, 0.2], 9, [1, 2, 0], id="no more than there are"),
-        pytest.param([0.0, -1.0], 1, [0], id="a sum may be anything"),
+        pytest.param([1.0], by(0), 1, [0], id="the only one"),
+        pytest.param([0.1, 0.3, 0.2], by(9, 0, 5), 1, [1], id="the best"),
+        pytest.param([0.1, 0.3, 0.2], by(9, 0, 5), 2, [1, 2], id="the best two, in order"),
+        pytest.param([0.1, 0.3, 0.2], by(9, 0, 5), 9, [1, 2, 0], id="no more than there are"),
+        pytest.param([0.0, -1.0], by(0, 1), 1, [0], id="a sum may be anything"),
+        pytest.param([0.5, 0.5, 0.1], by(1, 2, 3), 1, [1], id="of equals the highest rank"),
+        pytest.param([0.5, 0.5, 0.1, 0.5], by(1, 2, 3, 4), 4, [3, 1, 0, 2], id="equals by rank, in order"),
+        pytest.param([float("inf")] * 2, by(1, 2), 1, [1], id="sums beyond all numbers"),
     ],
 )
-def test_picks_by_the_sums(totals: list[float], count: int, picked: list[int]) -> None:
-    assert list(MaxScorePicker().pick(totals, count, Random(0))) == picked
+def test_the_highest_sum(totals: list[float], ranks: Sequence[float], count: int, picked: list[int]) -> None:
+    assert list(MaxScorePicker().pick(totals, count, rank=ranks.__getitem__, rng=Random(0))) == picked
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_equals_are_picked_equally_often(count: int) -> None:
-    picker, rng = MaxScorePicker(), Random(0)
-    first = Counter(picker.pick([0.5, 1.0, 1.0, 1.0], count, rng)[0] for _ in range(3000))
-    assert set(first) == {1, 2, 3}
-    assert all(850 < times < 1150 for times in first.values())
+@pytest.mark.parametrize(
+    ("totals", "drawn", "count", "picked"),
+    [
+        pytest.param([1.0], (0.0, 0.99), 1, [0], id="the only one"),
+        pytest.param([0.1, 0.3, 0.2], (0.0, 0.99), 1, [2], id="the better of the two that are drawn"),
+        pytest.param([0.1, 0.3, 0.2], (0.99, 0.0), 1, [2], id="drawn the other way round"),
+        pytest.param([0.1, 0.3, 0.2], (0.0, 0.0), 1, [0], id="one drawn twice"),
+        pytest.param([0.2, 0.3, 0.2], (0.0, 0.99), 1, [2], id="of equals the highest rank"),
+        pytest.param([0.1, 0.3, 0.2], (0.0, 0.99), 9, [2, 1, 0], id="then the highest sums"),
+        pytest.param([0.1, 0.3, 0.2], (0.0, 0.0), 2, [0, 1], id="no more than asked for"),
+    ],
+)
+def test_the_higher_of_two_drawn(totals: list[float], drawn: Sequence[float], count: int, picked: list[int]) -> None:
+    picker, rng = PowerOfTwoPicker(), Scripted(*drawn)
+    assert list(picker.pick(totals, count, rank=float, rng=rng)) == picked
 
 
-def test_the_same_randomness_picks_the_same() -> None:
-    assert MaxScorePicker().pick([1.0] * 9, 9, Random(5)) == MaxScorePicker().pick([1.0] * 9, 9, Random(5))
-
-
+@pytest.mark.parametrize("name", PICKERS)
 @given(
     totals=st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=1, max_size=9),
     count=st.integers(1, 16),
     seed=st.integers(0, 99),
 )
-def test_never_one_twice_and_never_a_worse_one_first(totals: list[float], count: int, seed: int) -> None:
-    picked = MaxScorePicker().pick(totals, count, Random(seed))
+def test_never_one_twice_and_the_fallbacks_in_order(name: str, totals: list[float], count: int, seed: int) -> None:
+    picked = PICKERS[name]().pick(totals, count, rank=float, rng=Random(seed))
     assert len(set(picked)) == len(picked) == min(count, len(totals))
-    assert [totals[index] for index in picked] == sorted(totals, reverse=True)[:count]
+    order = sorted(set(range(len(totals))) - {picked[0]}, key=lambda index: (totals[index], index), reverse=True)
+    assert list(picked[1:]) == order[: count - 1]
+    if name == MaxScorePicker.name:
+        assert (totals[picked[0]], picked[0]) == max(zip(totals, range(len(totals)), strict=True))
+
+
+@pytest.mark.parametrize("name", PICKERS)
+@given(totals=st.lists(st.floats(0, 1), min_size=1, max_size=9), count=st.integers(1, 9), seed=st.integers(0, 99))
+def test_what_is_chosen_does_not_hang_on_the_number_of_fallbacks(
+    name: str, totals: list[float], count: int, seed: int
+) -> None:
+    one, more = (PICKERS[name]().pick(totals, size, rank=float, rng=Random(seed)) for size in (1, count))
+    assert one[0] == more[0]

@@ -160,58 +160,56 @@ schedulingProfiles:
 )
 """llm-d-router 0.10, with the engines' own events about their caches."""
 
-RECENT_ROUTES = [("recent-routes", 1.0)]
 IN_PROFILE = "schedulingProfiles[0].plugins"
 
 
 @pytest.mark.parametrize(
-    ("text", "ignored"),
+    ("text", "scorers", "ignored"),
     [
         pytest.param(
             DEFAULT_PLUGINS_0_5,
-            [f"{IN_PROFILE}[0]", f"{IN_PROFILE}[1]", f"{IN_PROFILE}[2]"],
+            {"queue": 1.0, "kv-cache": 1.0, "prefix": 3.0},
+            ["plugins[2].parameters"],
             id="default-plugins, 0.2.1",
         ),
         pytest.param(
             CACHE_TRACKING_0_2,
-            [f"{IN_PROFILE}[0]", f"{IN_PROFILE}[1]", f"{IN_PROFILE}[2]"],
+            {"prefix": 2.0, "queue": 1.0},
+            [f"{IN_PROFILE}[0]", "plugins[2].parameters"],
             id="prefix cache, 0.2.1",
         ),
         pytest.param(
-            DEFAULT_PLUGINS_1_2,
-            [f"{IN_PROFILE}[0]", f"{IN_PROFILE}[1]", f"{IN_PROFILE}[2]"],
-            id="default-plugins, 0.4.0",
+            DEFAULT_PLUGINS_1_2, {"queue": 2.0, "kv-cache": 2.0, "prefix": 3.0}, [], id="default-plugins, 0.4.0"
         ),
         pytest.param(
             DISAGGREGATION_0_4,
+            {"prefix": 2.0, "queue": 1.0},
             [
                 "schedulingProfiles[0]",
                 "schedulingProfiles[1].plugins[0]",
-                "schedulingProfiles[1].plugins[2]",
-                "schedulingProfiles[1].plugins[3]",
+                "plugins[1].parameters",
                 "plugins[0]",
                 "plugins[6]",
             ],
             id="prefill and decode, 0.4.0",
         ),
         pytest.param(
-            DEFAULT_PLUGINS_0_10,
-            [f"{IN_PROFILE}[0]", f"{IN_PROFILE}[1]", f"{IN_PROFILE}[2]", "plugins[3]", "plugins[4]"],
-            id="default-plugins, 0.10",
+            DEFAULT_PLUGINS_0_10, {"queue": 2.0, "kv-cache": 2.0, "prefix": 3.0}, [], id="default-plugins, 0.10"
         ),
         pytest.param(
             PRECISE_PREFIX_0_10,
-            ["featureGates", "dataLayer", f"{IN_PROFILE}[0]", f"{IN_PROFILE}[1]", f"{IN_PROFILE}[2]", "plugins[1]"],
+            {"prefix": 2.0, "inflight": 1.0},
+            ["featureGates", "dataLayer", f"{IN_PROFILE}[0]", "plugins[3].parameters", "plugins[1]"],
             id="precise prefix cache, 0.10",
         ),
     ],
 )
-def test_documents_of_each_version(text: str, ignored: list[str]) -> None:
-    """None of their scorers is here yet, so that the default one decides."""
+def test_documents_of_each_version(text: str, scorers: dict[str, float], ignored: list[str]) -> None:
+    """Their scorers with their weights; all else is the default."""
     settings, notes = load(text=text, flag_values={})
-    assert [(scorer.name, scorer.weight) for scorer in settings.scheduling.scorers] == RECENT_ROUTES
-    assert settings.scheduling.picker == "max-score"
-    assert settings == Settings()
+    assert {scorer.name: scorer.weight for scorer in settings.scheduling.scorers} == scorers
+    listed = [{"name": name, "weight": weight} for name, weight in scorers.items()]
+    assert settings == Settings.model_validate({"scheduling": {"scorers": listed}})
     assert [note.where for note in notes] == ignored
 
 
@@ -220,8 +218,7 @@ def test_a_note_says_what_and_where() -> None:
     assert [str(note) for note in notes] == [
         "schedulingProfiles[0]: prefill has no effect here: only the profile decode is used",
         "schedulingProfiles[1].plugins[0]: there is no plugin like decode-filter here",
-        "schedulingProfiles[1].plugins[2]: there is no scorer like prefix-cache-scorer here",
-        "schedulingProfiles[1].plugins[3]: there is no scorer like queue-scorer here",
+        "plugins[1].parameters: have no effect here",
         "plugins[0]: prefill-header-handler has no effect here",
         "plugins[6]: pd-profile-handler has no effect here",
     ]
@@ -323,6 +320,38 @@ def test_engines_with_metrics_by_tls_are_asked_by_tls(parameters: object, probes
     source = {"type": "metrics-data-source", "parameters": parameters}
     settings = Settings.model_validate(mapped(source, profile=[]).document)
     assert (settings.probes.scheme, settings.probes.insecure_skip_verify) == probes
+
+
+@pytest.mark.parametrize(
+    ("parameters", "path"),
+    [
+        pytest.param({"scheme": "http", "path": "/load"}, "/load", id="another"),
+        pytest.param({"scheme": "https", "path": "/load"}, "/load", id="by TLS"),
+        pytest.param({}, "/metrics", id="none"),
+        pytest.param({"path": "load"}, "/metrics", id="no path"),
+        pytest.param({"path": 5}, "/metrics", id="a number"),
+    ],
+)
+def test_where_the_engines_metrics_are(parameters: object, path: str) -> None:
+    document, notes = mapped({"type": "metrics-data-source", "parameters": parameters}, profile=[])
+    assert Settings.model_validate(document).probes.metrics.path == path
+    assert notes == ()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "key", "noted"),
+    [
+        pytest.param(None, None, [], id="none"),
+        pytest.param({"engineLabelKey": "example.com/engine"}, "example.com/engine", [], id="its own"),
+        pytest.param({"engineLabelKey": ""}, None, [], id="an empty one"),
+        pytest.param({"engineLabelKey": 5}, None, [], id="a number"),
+        pytest.param({"defaultEngine": "sglang"}, None, ["plugins[0].parameters"], id="what has no effect"),
+    ],
+)
+def test_the_label_that_tells_the_engine(parameters: object, key: str | None, noted: list[str]) -> None:
+    document, notes = mapped({"type": "core-metrics-extractor", "parameters": parameters}, profile=[])
+    assert Settings.model_validate(document).source.engine_label_key == key
+    assert [note.where for note in notes] == noted
 
 
 @pytest.mark.parametrize(
@@ -432,8 +461,6 @@ _values = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(["apiVersion", "plugins", "schedulingProfiles", "dataLayer"]), _values))
 def test_no_document_keeps_a_server_from_starting(document: dict[str, Any]) -> None:
-    result = map_picker_config(
-        {**document, "kind": "EndpointPickerConfig"}, scorers=dict.fromkeys(SCORERS, "recent-routes")
-    )
+    result = map_picker_config({**document, "kind": "EndpointPickerConfig"}, scorers=dict.fromkeys(SCORERS, "queue"))
     Settings.model_validate(result.document)
     assert all(str(note).isprintable() for note in result.notes)

@@ -115,7 +115,7 @@ def test_every_problem_is_told_at_once() -> None:
     text = """
         server: {grpcPort: 70000, grcpHealthPort: 1}
         probes: {models: {interval: 5, timeout: 0s}, scheme: htps}
-        scheduling: {scorers: [{name: recent-routes}, {name: recent, wieght: 1}]}
+        scheduling: {scorers: [{name: queue}, {name: recent, wieght: 1}]}
         nonsense: 1
     """
     found = problems(text, v="eleven", drain_delay="5")
@@ -212,6 +212,7 @@ def test_every_flag_leads_to_a_setting(name: str) -> None:
         "listen-address": "127.0.0.1",
         "pool-group": "inference.networking.k8s.io",
         "dns-name": "engines.llm.svc:8000",
+        "model-server-metrics-path": "/metrics",
     }
     both = {"endpoint-selector": "app=llm", "endpoint-target-ports": "8000,8001"}
     value = values.get(name, "true" if flag.is_bool else "1s" if flag.is_duration else "1")

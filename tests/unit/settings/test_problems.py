@@ -19,7 +19,7 @@ from extproc.settings.problems import parse_mapping, read_text
             "probes: {models: {intervl: 1s}}", "probes.models.intervl: unknown key, did you mean interval?", id="nested"
         ),
         pytest.param(
-            "scheduling: {scorers: [{}, {wieght: 1}]}",
+            "scheduling: {scorers: [{name: queue}, {name: prefix, wieght: 1}]}",
             "scheduling.scorers[1].wieght: unknown key, did you mean weight?",
             id="in a list",
         ),
@@ -45,6 +45,28 @@ from extproc.settings.problems import parse_mapping, read_text
             "server: {grpcPort: many}", "server.grpcPort: input should be a valid integer; got 'many'", id="no number"
         ),
         pytest.param("scheduling: {scorers: recent}", "scheduling.scorers: must be a list; got 'recent'", id="no list"),
+        pytest.param("requests: {aliases: fast}", "requests.aliases: must be a mapping; got 'fast'", id="no mapping"),
+        pytest.param(
+            "requests: {aliases: {fast: {targets: [{model: phi, wieght: 2}]}}}",
+            "requests.aliases.fast.targets[0].wieght: unknown key, did you mean weight?",
+            id="below a name of the author's",
+        ),
+        pytest.param(
+            "requests: {aliases: {fast: {target: [], targets: [{model: phi}]}}}",
+            "requests.aliases.fast.target: unknown key, did you mean targets?",
+            id="right below a name of the author's",
+        ),
+        pytest.param(
+            "requests: {aliases: {'': phi}}",
+            "requests.aliases['']: string should have at least 1 character",
+            id="an empty name",
+        ),
+        pytest.param(
+            "requests: {aliases: {4: phi}}",
+            "requests.aliases[4]: input should be a valid string",
+            id="a name in digits",
+        ),
+        pytest.param("requests: {aliases: {fast: }}", "requests.aliases.fast.targets: is required", id="nothing below"),
     ],
 )
 def test_problems_read_as_sentences(text: str, problem: str) -> None:

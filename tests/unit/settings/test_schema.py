@@ -7,16 +7,22 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from extproc.settings.schema import (
+    AdmissionSettings,
+    AliasSettings,
     EnvoySettings,
     Group,
+    MetricsProbeSettings,
     ModelProbeSettings,
     RequestSettings,
+    SchedulingSettings,
     ScorerSettings,
     ServerSettings,
     Settings,
     SourceSettings,
+    TargetSettings,
     TelemetrySettings,
 )
+from extproc.values.names import Alias, Target
 
 
 def groups(group: type[BaseModel] = Settings) -> Iterator[type[BaseModel]]:
@@ -25,7 +31,7 @@ def groups(group: type[BaseModel] = Settings) -> Iterator[type[BaseModel]]:
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from groups(field.annotation)
     if group is Settings:
-        yield ScorerSettings
+        yield from (ScorerSettings, AliasSettings, TargetSettings)
 
 
 def test_everything_has_a_default() -> None:
@@ -50,6 +56,12 @@ def test_everything_has_a_default() -> None:
         ("requests.unknown_model", "reject"),
         ("envoy.decision_timeout_s", 10.0),
         ("envoy.fallback_endpoints", 0),
+        ("scheduling.filters", ("role",)),
+        ("scheduling.scorers", (ScorerSettings(name="ttft"), ScorerSettings(name="lora-affinity"))),
+        ("scheduling.picker", "max-score"),
+        ("scheduling.prefix_blocks", 1_000_000),
+        ("scheduling.session_header", None),
+        ("admission.objectives", {}),
     ],
 )
 def test_the_defaults_that_the_contract_states(path: str, default: object) -> None:
@@ -96,6 +108,42 @@ def test_what_is_no_size(value: object) -> None:
         RequestSettings.model_validate({"maxBodyBytes": value})
 
 
+@pytest.mark.parametrize(
+    ("aliases", "built"),
+    [
+        pytest.param(None, (), id="nothing below"),
+        pytest.param({"fast": "phi"}, (Alias("fast", (Target("phi"),)),), id="a text is its model"),
+        pytest.param({"fast": {"targets": [{"model": "phi"}]}}, (Alias("fast", (Target("phi", 1),)),), id="weight 1"),
+        pytest.param(
+            {"fast": {"targets": [{"model": "phi", "weight": 9}, {"model": "gemma", "weight": 0}]}, "phi": "phi"},
+            (Alias("fast", (Target("phi", 9), Target("gemma", 0))), Alias("phi", (Target("phi"),))),
+            id="weights, in order, and an alias for itself",
+        ),
+    ],
+)
+def test_aliases(aliases: object, built: tuple[Alias, ...]) -> None:
+    assert RequestSettings.model_validate({"aliases": aliases}).build_aliases() == built
+
+
+@pytest.mark.parametrize(
+    ("targets", "problem"),
+    [
+        pytest.param([], "at least one model", id="none"),
+        pytest.param([{"model": "phi", "weight": 0}, {"model": "gemma", "weight": 0}], "weights are 0", id="no weight"),
+        pytest.param([{"model": "phi"}, {"model": "phi"}], "stands twice", id="one twice"),
+        pytest.param([{"model": "phi", "weight": -1}], "greater than or equal to 0", id="less than 0"),
+        pytest.param([{"model": "phi", "weight": 1.5}], "valid integer", id="a fraction"),
+        pytest.param([{"model": "phi", "weight": True}], "valid integer", id="no number"),
+        pytest.param([{"model": ""}], "at least 1 character", id="no name"),
+        pytest.param([{"weight": 1}], "Field required", id="no model"),
+        pytest.param(["phi"], "valid dictionary", id="a text among them"),
+    ],
+)
+def test_what_is_no_alias(targets: object, problem: str) -> None:
+    with pytest.raises(ValidationError, match=problem):
+        RequestSettings.model_validate({"aliases": {"fast": {"targets": targets}}})
+
+
 @pytest.mark.parametrize("value", ["1GiB", "4GiB", 2**31, 10**30])
 def test_a_body_that_grpc_cannot_receive_is_no_setting(value: object) -> None:
     """gRPC takes message sizes up to 2^31 - 1; the server allows for twice the limit and 1 MiB."""
@@ -116,7 +164,13 @@ def test_what_is_no_duration(value: object) -> None:
 
 @pytest.mark.parametrize(
     ("group", "key"),
-    [(ModelProbeSettings, "interval"), (ModelProbeSettings, "timeout"), (EnvoySettings, "decisionTimeout")],
+    [
+        (ModelProbeSettings, "interval"),
+        (ModelProbeSettings, "timeout"),
+        (MetricsProbeSettings, "timeout"),
+        (MetricsProbeSettings, "staleness"),
+        (EnvoySettings, "decisionTimeout"),
+    ],
 )
 def test_durations_that_must_not_be_zero(group: type[Group], key: str) -> None:
     with pytest.raises(ValidationError, match="must be more than 0"):
@@ -133,8 +187,18 @@ def test_durations_that_must_not_be_zero(group: type[Group], key: str) -> None:
         (RequestSettings, "unknownModel", ["reject", "passthrough"], ["Reject", "", None]),
         (TelemetrySettings, "v", [], [1]),
         (TelemetrySettings, "verbosity", [0, 10], [-1, 11, "4"]),
-        (ScorerSettings, "weight", [0, 2, 0.5], [-1, "heavy", None, float("nan"), float("inf")]),
-        (ScorerSettings, "name", ["recent-routes"], ["recent_routes", None]),
+        (ScorerSettings, "name", ["ttft", "kv-cache", "inflight"], ["kv_cache", "recent-routes", None]),
+        (SchedulingSettings, "filters", [[], ["role"], ["role", "role"]], [["model"], "role", None, [None]]),
+        (SchedulingSettings, "picker", ["max-score", "power-of-two"], ["random", None]),
+        (SchedulingSettings, "prefixBlocks", [0, 1, 100_000_000], [-1, 100_000_001, 1.5, "1", None]),
+        (AdmissionSettings, "queueDepth", [0, 5, 0.5, None], [-1, "many", float("inf"), float("nan")]),
+        (AdmissionSettings, "kvUsedRatio", [0, 0.8, 1, None], [-0.1, 1.1, 80, float("nan")]),
+        (AdmissionSettings, "inFlight", [1, 32, None], [0, -1, float("inf")]),
+        (AdmissionSettings, "objectives", [{}, {"batch": -1, "chat": 0}, None], [{"batch": "low"}, {"a": 0.5}, [], 1]),
+        (MetricsProbeSettings, "interval", ["0s", "50ms"], [1, "-1s", "5"]),
+        (MetricsProbeSettings, "path", ["/metrics"], ["metrics", ""]),
+        (MetricsProbeSettings, "port", [0, 9400], [-1, 65536, "9400"]),
+        (MetricsProbeSettings, "scheme", [None, "http", "https"], ["h2c", ""]),
     ],
     ids=lambda each: each if isinstance(each, str) else None,
 )
@@ -151,9 +215,45 @@ def test_settings_cannot_be_changed() -> None:
         Settings().server.grpc_port = 1
 
 
-def test_a_scorer_that_stands_twice_is_refused() -> None:
-    with pytest.raises(ValidationError, match="stands twice"):
-        Settings.model_validate({"scheduling": {"scorers": [{"name": "recent-routes"}, {"name": "recent-routes"}]}})
+def scorers(*listed: object, **scheduling: object) -> Settings:
+    return Settings.model_validate({"scheduling": {"scorers": listed, **scheduling}})
+
+
+@pytest.mark.parametrize(
+    ("weight", "is_good"),
+    [(0, True), (2, True), (0.5, True), (-1, False), ("heavy", False), (None, False), (float("nan"), False)],
+)
+def test_the_weight_of_a_scorer(weight: object, is_good: bool) -> None:
+    if is_good:
+        assert scorers({"name": "queue", "weight": weight}).scheduling.scorers[0].weight == weight
+    else:
+        with pytest.raises(ValidationError, match="weight"):
+            scorers({"name": "queue", "weight": weight})
+
+
+def test_a_scorer_has_the_weight_1_and_none_is_named_by_default() -> None:
+    assert scorers({"name": "queue"}).scheduling.scorers[0].weight == 1.0
+    with pytest.raises(ValidationError, match="name"):
+        scorers({"weight": 1})
+
+
+@pytest.mark.parametrize(
+    ("listed", "problem"),
+    [
+        pytest.param([], "at least one scorer", id="none"),
+        pytest.param([{"name": "queue"}, {"name": "queue", "weight": 2}], "stands twice", id="one twice"),
+        pytest.param([{"name": "session"}], "needs sessionHeader", id="session without its header"),
+        pytest.param([{"name": "nonsense"}], "1 validation error", id="a name that is none: one problem, not two"),
+    ],
+)
+def test_what_is_no_list_of_scorers(listed: list[object], problem: str) -> None:
+    with pytest.raises(ValidationError, match=problem):
+        scorers(*listed)
+
+
+def test_a_session_has_a_header() -> None:
+    found = scorers({"name": "session"}, sessionHeader="x-session-id").scheduling
+    assert (found.scorers[0].name, found.session_header) == ("session", "x-session-id")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from extproc.registry.changes import Change, Failure, Listing, PoolChanged
 from extproc.registry.store import Store
 from extproc.telemetry.metrics import MODEL_LABELS, Metrics
 from extproc.values.endpoint import Endpoint
+from extproc.values.load import EngineLoad
 
 NOW = 50.0
 REQUESTS = "extproc_requests_total"
@@ -98,6 +99,33 @@ def test_two_endpoints_of_one_name_are_one_series() -> None:
         'extproc_endpoint_ready{endpoint="pod-0",pool="default/demo"} 1.0'
     ]
     assert text.count('extproc_probe_age_seconds{endpoint="pod-0"') == 1
+
+
+def test_the_load_of_engines_as_last_read() -> None:
+    """What is not known has no sample, and what is no longer in the pool none either."""
+    loads = {
+        "a": EngineLoad(NOW - 2.0, waiting=3.0, running=0.0, kv_used_ratio=0.5),
+        "b": EngineLoad(NOW - 1.0, running=4.0),
+        "z": EngineLoad(NOW, waiting=9.0),
+    }
+    store, _ = metrics_of(listed("abc"))
+    metrics = Metrics(knowledge=store, in_flight=InFlight(), loads=lambda: loads, clock=lambda: NOW, version="1")
+    assert scrape(metrics, "extproc_endpoint_waiting", "pool", "endpoint") == {"default/demo a": 3.0}
+    assert scrape(metrics, "extproc_endpoint_running", "endpoint") == {"a": 0.0, "b": 4.0}
+    assert scrape(metrics, "extproc_endpoint_kv_used_ratio", "endpoint") == {"a": 0.5}
+    assert scrape(metrics, "extproc_probe_age_seconds", "kind", "endpoint") == {"metrics a": 2.0, "metrics b": 1.0}
+    loads["a"] = EngineLoad(NOW - 0.5, waiting=1.0)
+    assert scrape(metrics, "extproc_endpoint_waiting", "endpoint") == {"a": 1.0}, "it is read at each scrape"
+
+
+@pytest.mark.parametrize("ages_s", [(1.0, 2.0), (2.0, 1.0)], ids=["the first is newer", "the second is newer"])
+def test_of_two_endpoints_of_one_name_the_newer_reading_counts(ages_s: tuple[float, float]) -> None:
+    twins = [Listing(Endpoint(id_, "pod-0", f"10.0.0.{number}:8000"), True) for number, id_ in enumerate("ab")]
+    store, _ = metrics_of(PoolChanged(tuple(twins), ()))
+    loads = {id_: EngineLoad(NOW - age_s, waiting=age_s) for id_, age_s in zip("ab", ages_s, strict=True)}
+    metrics = Metrics(knowledge=store, in_flight=InFlight(), loads=lambda: loads, clock=lambda: NOW, version="1")
+    assert scrape(metrics, "extproc_endpoint_waiting", "endpoint") == {"pod-0": 1.0}
+    assert scrape(metrics, "extproc_probe_age_seconds", "endpoint") == {"pod-0": 1.0}
 
 
 def test_the_snapshot() -> None:

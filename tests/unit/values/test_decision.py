@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from tests.unit.known import endpoint
 
-from extproc.values.decision import Decision, Hold, Reply, Route, Scores
+from extproc.values.decision import Decision, Edit, Hold, Reply, Route, Scores
 from extproc.values.endpoint import Endpoint
 from extproc.values.refusal import Reason, Reject
 
@@ -25,6 +25,7 @@ def test_destination_of_a_route(endpoints: tuple[Endpoint, ...], destination: st
     "decision",
     [
         Route((endpoint("a"),), Scores((endpoint("a"),), {"recent-routes": (1.0,)}, (1.0,))),
+        Route((endpoint("a"),), Scores(), model="phi", edit=Edit(9, 15, b'"phi"')),
         Reject(Reason.MODEL_EMPTY),
         Reply(200, b"{}"),
         Hold(1.5, probe=True),

@@ -40,6 +40,10 @@ TYPES = {429: "overloaded_error", 500: "server_error", 503: "server_error"}
         (Reason.BODY_UNSEEN, 500, "unsupported_mode", None, None),
         (Reason.STREAMED_UNSUPPORTED, 500, "unsupported_mode", None, None),
         (Reason.HEADERS_UNSEEN, 500, "unsupported_mode", None, None),
+        (Reason.RENAME_ENCODED, 415, "unsupported_encoding", "model", None),
+        (Reason.RENAME_UNPLACED, 400, "invalid_request", "model", None),
+        (Reason.RENAME_PARTIAL, 500, "unsupported_mode", "model", None),
+        (Reason.RENAME_UNSEEN, 500, "unsupported_mode", "model", None),
     ],
 )
 def test_each_reason_is_told_as_the_contract_says(
@@ -76,6 +80,8 @@ def test_details_are_named_in_the_table_and_filled_in() -> None:
         (Reason.MODE_UNSUPPORTED, ["FULL_DUPLEX_STREAMED"]),
         (Reason.MODEL_BEYOND_BUFFER, ["FULL_DUPLEX_STREAMED", "BUFFERED)", "per_connection_buffer_limit_bytes"]),
         (Reason.BODY_UNSEEN, ["FULL_DUPLEX_STREAMED", "X-Gateway-Model-Name"]),
+        (Reason.RENAME_PARTIAL, ["FULL_DUPLEX_STREAMED", "BUFFERED)", "per_connection_buffer_limit_bytes"]),
+        (Reason.RENAME_UNSEEN, ["FULL_DUPLEX_STREAMED"]),
         (
             Reason.STREAMED_UNSUPPORTED,
             [

@@ -1,0 +1,63 @@
+"""The director with all that it keeps in mind: what was sent where, what engines said, who knows which prompts."""
+
+from extproc.admission.inflight import InFlight
+from extproc.admission.loads import Loads
+from extproc.admission.saturation import Limits
+from extproc.director.decide import Director, DirectorPolicy
+from extproc.scheduling.catalogue import build_profile
+from extproc.scheduling.prefix import BLOCK_BYTES, PrefixIndex
+from extproc.settings.schema import Settings
+from extproc.values.decision import Route
+from extproc.values.load import EngineLoad
+
+
+class Decider:
+    """A director, and the memory that decisions and readings change. It is changed by nothing but these methods."""
+
+    def __init__(self, settings: Settings) -> None:
+        scheduling, admission = settings.scheduling, settings.admission
+        self.in_flight = InFlight()
+        self.loads = Loads(in_flight=self.in_flight, staleness_s=settings.probes.metrics.staleness_s)
+        self.prefixes = PrefixIndex(scheduling.prefix_blocks)
+        profile = build_profile(
+            filters=scheduling.filters,
+            scorer_weights={scorer.name: scorer.weight for scorer in scheduling.scorers},
+            picker=scheduling.picker,
+            loads=self.loads,
+            tokens=self.loads.tokens,
+            prefixes=self.prefixes,
+        )
+        policy = DirectorPolicy(
+            hold_s=settings.requests.hold_s,
+            fallback_endpoints=settings.envoy.fallback_endpoints,
+            unknown_model=settings.requests.unknown_model,
+            limits=Limits(admission.queue_depth, admission.kv_used_ratio, admission.in_flight),
+        )
+        self.director = Director(profile=profile, policy=policy)
+
+    def __repr__(self) -> str:
+        return f"<Decider {self.loads!r} {self.prefixes!r}>"
+
+    def record(self, route: Route, *, now: float) -> None:
+        """The route was given: the request is on its way to its first endpoint."""
+        endpoint, work = route.endpoints[0], route.work
+        self.loads.send(endpoint.id, work.uncached_tokens, now=now)
+        if work.blocks:
+            self.prefixes.add(endpoint.id, work.blocks)
+
+    def report(self, endpoint_id: str, reading: EngineLoad, *, now: float) -> None:
+        """An endpoint's metrics page was read."""
+        self.loads.report(endpoint_id, reading, now=now)
+        if reading.cache_tokens is not None:
+            size_bytes = reading.cache_tokens * self.loads.tokens.typical
+            self.prefixes.resize(endpoint_id, int(size_bytes) // BLOCK_BYTES)
+
+    def forget(self, endpoint_id: str) -> None:
+        """An endpoint is gone, or began anew with an empty cache."""
+        self.loads.forget(endpoint_id)
+        self.prefixes.forget(endpoint_id)
+
+
+def build_decider(settings: Settings) -> Decider:
+    """A decider that knows nothing yet."""
+    return Decider(settings)

@@ -1,0 +1,50 @@
+"""Scoring by the time to the first token: what is cached, what waits and what is full, in one currency.
+
+Source of the constants: tried on the workloads of `python -m bench.policies`, see docs/scheduling.md.
+"""
+
+from collections.abc import Sequence
+
+from extproc.scheduling.interfaces import Need
+
+WORK_PRICE = 8.0
+"""How much a second of the request's own prefill counts against a second of waiting. It is more than its own delay: it
+delays all that come after it, and what is computed twice drives other prompts out of the caches. At 1, one engine's
+short queue has prefixes computed anew elsewhere until every cache is full of the same."""
+REQUEST_S = 0.002
+"""What each request in the batch, or on its way there, adds: its share of the steps that others wait for."""
+KV_FREE_RATIO = 0.15
+"""Below this free share of the KV cache requests begin to wait for blocks, or lose theirs."""
+KV_FULL_S = 3.0
+"""What a full cache adds; above that in proportion."""
+EQUAL_S = 0.005
+EQUAL_SHARE = 0.1
+"""Times that differ by no more than `EQUAL_S`, and this share of the prefill of the whole prompt, are equal: the
+estimate is no better than that, and among equals the one is chosen that other replicas of the picker choose too."""
+MIDDLE_S = 1.0
+"""The time that scores 0.5."""
+
+
+class FirstTokenScorer:
+    """1 for at once, 0.5 for a second, 0 for never; all that are about as soon as the best score alike.
+
+    The time is what is ahead of the request in the queue + its own prefill, of the tokens that are not cached, at the
+    speed seen and at its price + a little for each request in the batch + what a nearly full KV cache costs.
+    """
+
+    name = "ttft"
+
+    def score(self, need: Need) -> Sequence[float]:
+        """See `Scorer.score`."""
+        now, prompt_tokens = need.now, need.prompt_tokens
+        times = []
+        for candidate, cached, requests in zip(need.candidates, need.cached_tokens, need.requests, strict=True):
+            load = candidate.load
+            speed, tokens = load.speed, prompt_tokens - cached
+            own_s = speed.request_s + speed.token_s * tokens
+            time_s = load.backlog_s(now) + WORK_PRICE * own_s + REQUEST_S * requests
+            lack = load.kv_used_ratio(tokens, now) - 1.0 + KV_FREE_RATIO
+            times.append(time_s if lack <= 0.0 else time_s + KV_FULL_S * lack / KV_FREE_RATIO)
+        best = min(times)
+        slack = EQUAL_S + EQUAL_SHARE * prompt_tokens * need.candidates[times.index(best)].load.speed.token_s
+        return [MIDDLE_S / (MIDDLE_S + (best if time_s - best <= slack else time_s)) for time_s in times]

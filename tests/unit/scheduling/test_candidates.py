@@ -1,0 +1,134 @@
+"""scheduling/candidates: whom a request is compared among."""
+
+from collections import Counter
+from collections.abc import Sequence
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.known import endpoint
+from tests.unit.scheduling.pool import Told
+
+from extproc.scheduling.candidates import MOST_COMPARED, Candidates, rendezvous
+from extproc.scheduling.interfaces import Candidate
+from extproc.scheduling.prefix import PrefixIndex, hash_text
+from extproc.values.endpoint import Endpoint
+
+KEYS = [hash_text(str(number)) for number in range(2000)]
+
+
+class Without:
+    """Leaves out the endpoints that it names."""
+
+    def __init__(self, left_out: str) -> None:
+        self.name = "without"
+        self._left_out = left_out
+
+    def allows(self, endpoint: Endpoint) -> bool:
+        return endpoint.id not in self._left_out
+
+
+def fleet(size: int) -> list[Endpoint]:
+    return [Endpoint(f"e{n:05}", f"e{n}", f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}:8000") for n in range(size)]
+
+
+def candidates_of(
+    endpoints: Sequence[Endpoint], *, left_out: str = "", prefixes: PrefixIndex | None = None
+) -> Candidates:
+    return Candidates(
+        endpoints,
+        filters=[Without(left_out)],
+        load_of=lambda _: Told(),
+        prefixes=PrefixIndex(1000) if prefixes is None else prefixes,
+    )
+
+
+def ids(candidates: Sequence[Candidate]) -> list[str]:
+    return [each.endpoint.id for each in candidates]
+
+
+@pytest.mark.parametrize(
+    ("subset", "left_out", "found"),
+    [
+        pytest.param((), "", "", id="an empty hint: none"),
+        pytest.param(("10.0.0.3:8000", "10.0.0.1:8000"), "", "ca", id="those named"),
+        pytest.param(("10.0.0.9:8000",), "", "", id="one that is not in the pool"),
+        pytest.param(("10.0.0.1:8001",), "", "", id="another port"),
+        pytest.param(("10.0.0.1",), "", "", id="no port"),
+        pytest.param(("10.0.0.2:8000", "10.0.0.2:8000"), "", "b", id="named twice"),
+        pytest.param(("10.0.0.1:8000", "10.0.0.2:8000"), "a", "b", id="one that is filtered out"),
+    ],
+)
+def test_within_a_subset(subset: tuple[str, ...], left_out: str, found: str) -> None:
+    known = candidates_of([endpoint(letter) for letter in "abc"], left_out=left_out)
+    assert ids(known.within(subset)) == list(found)
+    assert ids(known.within(subset)) == list(found), "asked again"
+
+
+def test_filters_leave_out() -> None:
+    known = candidates_of([endpoint(letter) for letter in "abc"], left_out="b")
+    assert ids(known.all) == ["a", "c"]
+    assert repr(known) == "<Candidates of 2/3>"
+
+
+def test_all_of_a_few_are_compared() -> None:
+    known = candidates_of(fleet(MOST_COMPARED))
+    assert known.shortlist((), 5, Random(0)) is known.all
+    assert not known.is_ordered
+
+
+@given(size=st.integers(MOST_COMPARED + 1, 60), key=st.none() | st.sampled_from(KEYS), seed=st.integers(0, 9))
+def test_of_many_a_few_are_compared_none_of_them_twice(size: int, key: int | None, seed: int) -> None:
+    known = candidates_of(fleet(size))
+    found = ids(known.shortlist((), key, Random(seed)))
+    assert 0 < len(found) == len(set(found)) <= MOST_COMPARED
+    assert set(found) <= set(ids(known.all))
+    assert known.is_ordered
+
+
+def test_those_that_have_the_beginning_are_compared_and_those_that_have_nothing_too() -> None:
+    prefixes = PrefixIndex(100_000)
+    known = candidates_of(fleet(100), prefixes=prefixes)
+    prefixes.add("e00042", (1, 2, 3))
+    prefixes.add("e00077", (1, 2))
+    prefixes.add("gone", (1, 2, 3))
+    found = set(ids(known.shortlist((1, 2, 3, 4), KEYS[0], Random(0))))
+    assert {"e00042", "e00077"} <= found
+    assert len(found) > 2
+    assert "gone" not in found
+
+
+def test_over_many_requests_all_are_compared() -> None:
+    known, rng = candidates_of(fleet(100)), Random(0)
+    assert {id_ for _ in range(200) for id_ in ids(known.shortlist((), None, rng))} == set(ids(known.all))
+
+
+def favourites(endpoints: Sequence[Endpoint], *, seed: int = 0) -> list[str]:
+    """For each key the one that is chosen among equals."""
+    known, rng = candidates_of(endpoints), Random(seed)
+    if not known.is_ordered:
+        return [max(known.all, key=lambda each: rendezvous(key, each)).endpoint.id for key in KEYS]
+    return [known.shortlist((), key, rng)[0].endpoint.id for key in KEYS]
+
+
+@pytest.mark.parametrize("size", [2, MOST_COMPARED, MOST_COMPARED + 2, 100, 1000])
+def test_every_replica_thinks_of_the_same_one_for_a_key(size: int) -> None:
+    assert favourites(fleet(size), seed=1) == favourites(fleet(size), seed=2)
+
+
+@pytest.mark.parametrize("size", [2, MOST_COMPARED, MOST_COMPARED + 2, 100])
+def test_one_that_goes_moves_only_what_it_had(size: int) -> None:
+    """Nor does it matter in which order they are known, nor by which ids: only by their addresses."""
+    endpoints = fleet(size)
+    gone = endpoints.pop(size // 2)
+    before, after = favourites([*endpoints[::-1], gone]), favourites(endpoints)
+    assert {new for old, new in zip(before, after, strict=True) if old == gone.id}.isdisjoint({gone.id})
+    assert all(old == new for old, new in zip(before, after, strict=True) if old != gone.id)
+
+
+@pytest.mark.parametrize(("size", "most"), [(2, 1.2), (MOST_COMPARED, 1.5), (100, 2.5)])
+def test_keys_are_shared_out(size: int, most: float) -> None:
+    """The most that one gets, to the mean."""
+    shares = Counter(favourites(fleet(size)))
+    assert max(shares.values()) < most * len(KEYS) / size
