@@ -34,16 +34,19 @@ async def serve_endpoints(models: Sequence[str], *, max_body_bytes: int = 1 << 2
 
 
 @asynccontextmanager
-async def serve_nets(models: Sequence[str], *, max_body_bytes: int = 1 << 20) -> AsyncIterator[int]:
+async def serve_nets(
+    models: Sequence[str], *, max_body_bytes: int = 1 << 20, metrics_page: str | None = None
+) -> AsyncIterator[int]:
     """Endpoints on one port of all of loopback: each address of 127.1.0.0/16 lists the first of `models`, and so on.
 
-    Yields the port.
+    All of them have `metrics_page` for /metrics; without it the answer there is as useless as any other. Yields the
+    port.
     """
     chains = [
         {
             "name": model,
             "filter_chain_match": {"prefix_ranges": [{"address_prefix": f"127.{1 + index}.0.0", "prefix_len": 16}]},
-            "filters": [_manager(model, max_body_bytes)],
+            "filters": [_manager(model, max_body_bytes, metrics_page)],
         }
         for index, model in enumerate(models)
     ]
@@ -60,10 +63,12 @@ def _listener(index: int, model: str, max_body_bytes: int) -> dict[str, object]:
     return {"name": f"endpoint-{index}", "address": _any_port(), "filter_chains": chains}
 
 
-def _manager(model: str, max_body_bytes: int) -> dict[str, object]:
+def _manager(model: str, max_body_bytes: int, metrics_page: str | None = None) -> dict[str, object]:
     card = {"id": model, "object": "model", "created": 1, "owned_by": "vllm", "root": model, "max_model_len": 4096}
     listing = json.dumps({"object": "list", "data": [card]})
     routes = [_route({"path": "/v1/models"}, listing), _route({"prefix": "/"}, '{"object": "chat.completion"}')]
+    if metrics_page is not None:
+        routes.insert(0, _route({"path": "/metrics"}, metrics_page))
     # Without the buffer filter an answer would come before the request's end and cost its connection.
     buffer = _typed("envoy.filters.http.buffer", "http.buffer.v3.Buffer", max_request_bytes=max_body_bytes)
     router = _typed("envoy.filters.http.router", "http.router.v3.Router")
@@ -71,7 +76,10 @@ def _manager(model: str, max_body_bytes: int) -> dict[str, object]:
         "envoy.filters.network.http_connection_manager",
         "network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix="endpoint",
-        route_config={"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
+        route_config={
+            "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}],
+            "max_direct_response_body_size_bytes": max(4096, len(metrics_page or "")),
+        },
         http_filters=[buffer, router],
     )
 

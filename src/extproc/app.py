@@ -286,6 +286,8 @@ class App:
             self._is_complete.set()
 
     def _take_reading(self, endpoint_id: str, reading: EngineLoad) -> None:
+        if endpoint_id not in self._store.snapshot.endpoints:
+            return
         self._decider.loads.staleness_s = self._load_prober.staleness_s
         self._decider.report(endpoint_id, reading, now=self._clock())
 

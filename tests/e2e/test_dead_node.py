@@ -128,7 +128,7 @@ async def test_a_dead_node_gets_no_requests_once_its_pods_are_suspect(tmp_path: 
         for each in pickers:
             await each.wait_for_routed(at_least=20)
 
-        lists = cluster.gate.counts["list"]
+        lists = cluster.gate.count("list", "/pods")
         dead = {name: server for number, (name, server) in enumerate(site.pods.items()) if number % NODES == 0}
         for server in dead.values():
             server.go_silent()
@@ -138,7 +138,7 @@ async def test_a_dead_node_gets_no_requests_once_its_pods_are_suspect(tmp_path: 
             await picker.wait_for_log(f"endpoint changed endpoint={name} ready=True confirmed=True suspect=True")
         known_s = time.monotonic() - died_s
         known = [log_length(each) for each in pickers]
-        await cluster.gate.wait_until(lambda: cluster.gate.counts["list"] >= lists + len(dead))
+        await cluster.gate.wait_until(lambda: cluster.gate.count("list", "/pods") >= lists + len(dead))
         for each in pickers:
             routed = int(await each.metric("extproc_requests_total", outcome="routed"))
             await each.wait_for_routed(at_least=routed + 60)

@@ -11,6 +11,7 @@ import yaml
 from tests.e2e.picker import Picker
 
 from extproc.cli.demo.envoy import Envoy
+from extproc.settings.load import load_settings
 from extproc.sim.engine import EngineSettings
 from extproc.sim.server import SimServer
 from extproc.sources.static import parse_endpoints
@@ -48,6 +49,12 @@ def test_the_readmes_endpoints_file_is_one() -> None:
     [text] = yaml_blocks("README.md")
     _, endpoints = parse_endpoints(text, "README.md")
     assert [endpoint.name for endpoint in endpoints] == ["phi-0", "gemma-0"]
+
+
+def test_the_aliases_of_the_document_are_settings() -> None:
+    [text] = yaml_blocks("docs/names.md")
+    fast, chat = load_settings(text=text, flag_values={}).requests.build_aliases()
+    assert [target.weight for target in (*fast.targets, *chat.targets)] == [1, 9, 1]
 
 
 def test_the_readmes_grpcurl_call_is_a_request_that_names_a_model() -> None:

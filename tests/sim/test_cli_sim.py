@@ -79,6 +79,19 @@ async def test_the_name_defaults_to_the_address(run: Run, http: aiohttp.ClientSe
         assert response.headers["x-served-by"] == name
 
 
+async def test_the_cost_of_a_prompt_is_as_told(run: Run, http: aiohttp.ClientSession) -> None:
+    process = await run("--model", "phi", "--port", "0", "--prefill-rate", "1", "--kv-blocks", "2048")
+    address = (await line_of(process)).split(" ")[4]
+    fields, timeout = {"model": "phi", "prompt": "a" * 4_000}, aiohttp.ClientTimeout(total=0.5)
+    with pytest.raises(TimeoutError):
+        await http.post(f"{address}/v1/completions", json=fields, timeout=timeout)
+    async with http.get(f"{address}/metrics") as response:
+        page = await response.text()
+    assert 'num_gpu_blocks="2048"' in page
+    assert 'vllm:prefix_cache_queries_total{engine="0",model_name="phi"} 1000.0' in page
+    assert 'vllm:prompt_tokens_total{engine="0",model_name="phi"} 0.0' in page
+
+
 async def test_a_signal_during_startup_ends_it(run: Run, until: Until) -> None:
     process = await run("--model", "phi", "--port", "0", "--startup-delay", "1h")
     await until(lambda: catches(process.pid, signal.SIGTERM))
@@ -108,6 +121,8 @@ async def test_a_port_in_use_is_named(run: Run) -> None:
         (["--model", "phi", "--token-delay", "5"], "duration '5' has no unit: write 5s or 5ms"),
         (["--model", "phi", "--fail", "dorp"], "no failure kind 'dorp': there are 500, hang"),
         (["--model", "phi", "--max-running", "0"], "0 is not in the range x>=1"),
+        (["--model", "phi", "--prefill-rate", "-1"], "-1 is not in the range x>=0"),
+        (["--model", "phi", "--kv-blocks", "0"], "0 is not in the range x>=1"),
     ],
 )
 async def test_wrong_usage_is_explained(run: Run, arguments: list[str], complaint: str) -> None:

@@ -47,7 +47,27 @@ async def test_plain_answers(
         assert response.status == 200
         answer = await response.json()
     assert (answer["object"], answer["model"]) == (kind, "phi")
-    assert answer["usage"] == {"prompt_tokens": 100, "completion_tokens": tokens, "total_tokens": 100 + tokens}
+    assert answer["usage"] == {
+        "prompt_tokens": 100,
+        "completion_tokens": tokens,
+        "total_tokens": 100 + tokens,
+        "prompt_tokens_details": {"cached_tokens": 0},
+    }
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_an_answer_tells_what_of_its_prompt_was_cached(
+    start_sim: StartSim, http: aiohttp.ClientSession, stream: bool
+) -> None:
+    server = await start_sim()
+    cached = []
+    for content in ("a" * 400, "a" * 400, "a" * 320 + "b" * 80, "c" * 400):
+        messages = [{"role": "user", "content": content}]
+        fields = {"messages": messages, "stream": stream, "stream_options": {"include_usage": True}}
+        async with http.post(f"http://{server.address}{CHAT}", json={"model": "phi", **fields}) as response:
+            answer = events(await response.read())[-1] if stream else await response.json()
+        cached.append(answer["usage"]["prompt_tokens_details"]["cached_tokens"])
+    assert cached == [0, 96, 80, 0]
 
 
 async def test_a_length_asked_for_ends_with_length_and_none_with_stop(
@@ -79,7 +99,12 @@ async def test_streams_one_chunk_a_token(
     if with_usage:
         usage = chunks.pop()
         assert usage["choices"] == []
-        assert usage["usage"] == {"prompt_tokens": 1, "completion_tokens": 3, "total_tokens": 4}
+        assert usage["usage"] == {
+            "prompt_tokens": 1,
+            "completion_tokens": 3,
+            "total_tokens": 4,
+            "prompt_tokens_details": {"cached_tokens": 0},
+        }
     assert [chunk["choices"][0]["finish_reason"] for chunk in chunks] == [None, None, None, "length"]
     texts = [chunk["choices"][0].get("text", chunk["choices"][0].get("delta", {}).get("content")) for chunk in chunks]
     assert "".join(text or "" for text in texts) == "token0 token1 token2"
@@ -113,6 +138,12 @@ async def test_other_dialects_answer_in_their_shape(start_sim: StartSim, http: a
     response = await post("/v1/responses", input="hello", max_output_tokens=2)
     assert (response["object"], response["status"]) == ("response", "completed")
     assert response["output"][0]["content"][0]["text"] == "token0 token1"
+    assert response["usage"] == {
+        "input_tokens": 1,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": 2,
+        "total_tokens": 3,
+    }
     message = await post("/v1/messages", messages=MESSAGES, max_tokens=2)
     assert (message["type"], message["stop_reason"], message["content"][0]["text"]) == (
         "message",

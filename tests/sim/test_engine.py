@@ -1,4 +1,4 @@
-"""sim/engine, sim/prefix_cache: slots handed over without a gap, freed on every exit, and what is counted."""
+"""sim/engine, sim/batch: slots handed over without a gap, freed on every exit, and what is counted."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,8 +8,7 @@ import aiohttp
 import pytest
 from tests.sim.conftest import StartSim, Until
 
-from extproc.sim.engine import NUM_GPU_BLOCKS, Engine, EngineSettings
-from extproc.sim.prefix_cache import PrefixCache
+from extproc.sim.engine import KV_BLOCKS, Engine, EngineSettings
 
 
 class Clock:
@@ -134,7 +133,7 @@ async def test_a_turn_is_counted_with_its_times() -> None:
     clock = Clock()
     engine = Engine(EngineSettings(models=("phi",)), clock=clock)
     async with engine.turn("phi", prompt="a" * 400, max_tokens=3) as turn:
-        assert engine.kv_used_ratio == 7 / NUM_GPU_BLOCKS  # 103 tokens in blocks of 16
+        assert engine.kv_used_ratio == 7 / KV_BLOCKS  # 103 tokens in blocks of 16
         clock.now += 2
         engine.produce(turn)
         clock.now += 1
@@ -198,12 +197,3 @@ async def test_the_newest_lora_sample_is_the_true_one() -> None:
     assert newest() == ("", "")
     times = list(engine.lora_samples().values())
     assert len(set(times)) == len(times) == 3  # even though the clock stood still
-
-
-def test_a_prefix_is_cached_by_model_in_whole_blocks_until_pushed_out() -> None:
-    cache = PrefixCache(3)
-    assert cache.enter("phi", "a" * 128 + "b" * 63) == 0
-    assert cache.enter("phi", "a" * 128 + "c" * 63) == 32
-    assert cache.enter("gemma", "a" * 64) == 0
-    assert cache.enter("phi", "x" * 64) == 0
-    assert cache.enter("phi", "a" * 128) == 0

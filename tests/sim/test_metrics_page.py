@@ -89,6 +89,28 @@ async def test_gauges_are_exact_at_each_moment(start_sim: StartSim, http: aiohtt
     assert await gauges() == (0, 0)
 
 
+async def test_one_prompt_is_computed_at_a_time_and_the_others_wait(
+    start_sim: StartSim, http: aiohttp.ClientSession, until: Until
+) -> None:
+    server = await start_sim("phi", prefill_tokens_per_s=1, kv_blocks=100)
+    tasks: list[asyncio.Task[Any]] = []
+    for expected in ((1, 0), (1, 1), (1, 2)):
+        fields = {"model": "phi", "max_tokens": 16, "prompt": "a" * 1280}
+        tasks.append(asyncio.create_task(http.post(f"http://{server.address}/v1/completions", json=fields)))
+        await until(lambda: server.engine.served["phi"] == len(tasks))
+        samples = await scrape(http, server.address)
+        gauges = [value(samples, f"vllm:num_requests_{name}") for name in ("running", "waiting")]
+        assert (*gauges, value(samples, "vllm:kv_cache_usage_perc")) == (*expected, 21 / 100)
+        assert value(samples, "vllm:prefix_cache_queries_total") == 320  # of the one that has begun
+    (cache,) = (sample for sample in samples if sample.name == "vllm:cache_config_info")
+    assert (cache.labels["block_size"], cache.labels["num_gpu_blocks"]) == ("16", "100")
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await until(lambda: server.engine.running + server.engine.waiting == 0)
+    assert server.engine.kv_used_ratio == 0
+
+
 async def test_counters_and_histograms_move_with_the_load(start_sim: StartSim, http: aiohttp.ClientSession) -> None:
     server = await start_sim("phi", time_to_first_token_s=0.01)
     prompt = "a" * 1280
@@ -104,7 +126,7 @@ async def test_counters_and_histograms_move_with_the_load(start_sim: StartSim, h
     assert value(samples, "vllm:request_success_total", finished_reason="length") == 2
     assert value(samples, "vllm:request_success_total", finished_reason="stop") == 1
     assert value(samples, "vllm:prefix_cache_queries_total") == 3 * 320
-    assert value(samples, "vllm:prefix_cache_hits_total") == 2 * 320
+    assert value(samples, "vllm:prefix_cache_hits_total") == 2 * 304  # the last block is computed always
     assert value(samples, "vllm:time_to_first_token_seconds_count") == 3
     assert value(samples, "vllm:time_to_first_token_seconds_bucket", le="0.005") == 0
     assert value(samples, "vllm:time_to_first_token_seconds_bucket", le="+Inf") == 3

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import Any
 
 import aiohttp
 import pytest
@@ -13,11 +14,18 @@ from extproc.sim.server import SimServer
 CHAT = "/v1/chat/completions"
 
 
-def test_an_engine_without_models_or_room_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one model"):
-        EngineSettings(models=())
-    with pytest.raises(ValueError, match="max_running is 0"):
-        EngineSettings(models=("phi",), max_running=0)
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        pytest.param({"models": ()}, "at least one model", id="no-model"),
+        pytest.param({"max_running": 0}, "max_running is 0", id="no-slot"),
+        pytest.param({"kv_blocks": 0}, "kv_blocks is 0", id="no-block"),
+        pytest.param({"prefill_tokens_per_s": -1}, "prefill_tokens_per_s is -1", id="backwards"),
+    ],
+)
+def test_an_engine_without_models_or_room_is_refused(settings: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        EngineSettings(**{"models": ("phi",), **settings})
 
 
 async def test_stop_closes_the_port_and_start_takes_it_again(http: aiohttp.ClientSession) -> None:

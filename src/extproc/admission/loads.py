@@ -18,6 +18,8 @@ LONGEST_UNSEEN_S = 10.0
 """Where no reading comes any more, what was sent counts as unseen for so long."""
 MEAN_DECAY = 0.9
 """By which each request makes those before it count less in the mean and the largest work of requests."""
+USUAL_TOKENS = 1000.0
+"""To compute of a prompt, where none was sent yet that would tell."""
 LEAST_QUEUE, MOST_QUEUE = 0.75, 2.0
 """What waits is between so many times the mean work of as many requests."""
 
@@ -136,7 +138,7 @@ class Load:
             return 0.0
         if self._in_flight.is_exact:
             count, tokens = self._in_flight.count(self.endpoint_id), self._in_flight.tokens(self.endpoint_id)
-            queued_s = (self.reading.waiting or 0.0) * self._mean_s if self.reading is not None else 0.0
+            queued_s = self._queued_s(self.reading.waiting or 0.0) if self.reading is not None else 0.0
             return min(left_s, count * self.speed.request_s + tokens * self.speed.token_s + queued_s)
         return left_s
 
@@ -176,8 +178,12 @@ class Load:
         """What is left to do of what the engine has, as far as its word allows."""
         if not waiting and running is not None and not running:
             return 0.0
-        queued_s = waiting * self._mean_s
+        queued_s = self._queued_s(waiting)
         return min(max(left_s, LEAST_QUEUE * queued_s), MOST_QUEUE * queued_s + self._largest_s)
+
+    def _queued_s(self, waiting: float) -> float:
+        """The work of so many requests, like those sent there; of usual ones where only others have sent any."""
+        return waiting * (self._mean_s or self.speed.work_s(USUAL_TOKENS))
 
     def _drop_sent(self, before_s: float) -> None:
         sent = self._sent

@@ -50,7 +50,8 @@ def _is_full(load: Occupancy, limits: Limits, now: float) -> bool:
     reading = load.reading
     if reading is None or load.confidence(now) <= 0.0:
         return False
-    waiting = load.waiting()
+    # Where nobody waited, what was sent since may have begun at once: that is no queue yet.
+    waiting = load.waiting() if reading.waiting else reading.waiting
     if limits.queue_depth is not None and waiting is not None and waiting >= limits.queue_depth:
         return True
     used = reading.kv_used_ratio

@@ -8,7 +8,7 @@ TOKEN_S = 1 / 8_000
 """What each token costs that must be computed, likewise: the order of an 8B model on one data-centre GPU. Source:
 docs/scheduling.md."""
 SHORT_TOKENS, LONG_TOKENS = 100.0, 4_000.0
-PRIOR_REQUESTS = 4.0
+PRIOR_REQUESTS = 2.0
 """What is believed weighs as much as so many requests of each of these two lengths."""
 HALF_LIFE_S = 30.0
 """Time after which what was seen counts half."""
@@ -57,10 +57,12 @@ class Speed:
         count = _growth(before.prefills, after.prefills)
         tokens = _growth(before.prefill_tokens, after.prefill_tokens)
         seconds = _growth(before.prefill_s, after.prefill_s)
-        if count and tokens is not None and seconds is not None:
+        if count is not None and count >= 1.0 and tokens is not None and seconds is not None:
             self._add(count, tokens, seconds, keep)
             if self._prior is not None:
                 self._prior._add(count, tokens, seconds, keep)
+                self._prior._fit()
+        self._fit()  # also where nothing happened: what is believed of it is what the others do
         if before.waiting and after.waiting:
             self._learn_pace(before, after, period_s, keep)
 
@@ -71,8 +73,14 @@ class Speed:
         self._tt = self._tt * keep + tokens * tokens / count
         self._ny = self._ny * keep + seconds
         self._ty = self._ty * keep + tokens * seconds / count
+
+    def _fit(self) -> None:
+        """Lays the line. Neither part is below nothing: where one would be, the other is fitted alone."""
         prior = self._prior
         request_s, token_s = (REQUEST_S, TOKEN_S) if prior is None else (prior.request_s, prior.token_s)
+        if not self._nn:
+            self.request_s, self.token_s = request_s, token_s
+            return
         nn, nt, tt, ny, ty = self._nn, self._nt, self._tt, self._ny, self._ty
         for length in (SHORT_TOKENS, LONG_TOKENS):
             believed_s = request_s + token_s * length
@@ -82,6 +90,8 @@ class Speed:
             ny += PRIOR_REQUESTS * believed_s
             ty += PRIOR_REQUESTS * length * believed_s
         slope = (nn * ty - nt * ny) / (nn * tt - nt * nt)
+        if slope * nt > ny:
+            slope = ty / tt
         self.token_s = min(max(slope, LEAST_TOKEN_S), MOST_TOKEN_S)
         self.request_s = min(max((ny - self.token_s * nt) / nn, LEAST_REQUEST_S), MOST_REQUEST_S)
 

@@ -7,7 +7,7 @@ import sys
 import click
 
 from extproc.cli.durations import DURATION
-from extproc.sim.engine import EngineSettings
+from extproc.sim.engine import KV_BLOCKS, EngineSettings
 from extproc.sim.failures import KINDS, Failures
 from extproc.sim.server import SimServer
 
@@ -35,8 +35,18 @@ _FAIL_HELP = "; ".join(f"{kind}: {text}" for kind, text in KINDS.items())
 @click.option("--host", default="127.0.0.1", help="Address to listen on.")
 @click.option("--port", default=8000, type=click.IntRange(0, 65535), help="Port to listen on; 0 takes a free one.")
 @click.option("--api-key", help="Bearer token that /v1/* asks for. None by default.")
-@click.option("--time-to-first-token", type=DURATION, default="20ms", help="Time before the first token.")
+@click.option(
+    "--time-to-first-token", type=DURATION, default="20ms", help="Time from the computed prompt to the first token."
+)
 @click.option("--token-delay", type=DURATION, default="5ms", help="Time per token.")
+@click.option(
+    "--prefill-rate",
+    type=click.IntRange(0),
+    default=0,
+    metavar="TOKENS/S",
+    help="Speed at which prompts are computed, one at a time, but for what is cached of them. 0: they cost nothing.",
+)
+@click.option("--kv-blocks", type=click.IntRange(1), default=KV_BLOCKS, help="Size of the KV cache, in 16 tokens.")
 @click.option("--tokens", type=click.IntRange(1), default=16, help="Length of an answer whose request sets none.")
 @click.option("--max-model-len", type=click.IntRange(1), default=4096, help="Context length to list.")
 @click.option("--startup-delay", type=DURATION, default="0", help="Time before the port opens.")
@@ -55,6 +65,8 @@ def sim(
     api_key: str | None,
     time_to_first_token: float,
     token_delay: float,
+    prefill_rate: int,
+    kv_blocks: int,
     tokens: int,
     max_model_len: int,
     startup_delay: float,
@@ -70,6 +82,8 @@ def sim(
         api_key=api_key,
         time_to_first_token_s=time_to_first_token,
         token_delay_s=token_delay,
+        prefill_tokens_per_s=prefill_rate,
+        kv_blocks=kv_blocks,
         default_tokens=tokens,
         max_model_len=max_model_len,
         startup_delay_s=startup_delay,

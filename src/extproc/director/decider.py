@@ -33,6 +33,7 @@ class Decider:
             unknown_model=settings.requests.unknown_model,
             limits=Limits(admission.queue_depth, admission.kv_used_ratio, admission.in_flight),
         )
+        self._profile = profile
         self.director = Director(profile=profile, policy=policy)
 
     def __repr__(self) -> str:
@@ -49,13 +50,13 @@ class Decider:
         """An endpoint's metrics page was read."""
         self.loads.report(endpoint_id, reading, now=now)
         if reading.cache_tokens is not None:
-            size_bytes = reading.cache_tokens * self.loads.tokens.typical
-            self.prefixes.resize(endpoint_id, int(size_bytes) // BLOCK_BYTES)
+            self.prefixes.resize(endpoint_id, int(reading.cache_tokens * self.loads.tokens.typical) // BLOCK_BYTES)
 
     def forget(self, endpoint_id: str) -> None:
         """An endpoint is gone, or began anew with an empty cache."""
         self.loads.forget(endpoint_id)
         self.prefixes.forget(endpoint_id)
+        self._profile.forget(endpoint_id)
 
 
 def build_decider(settings: Settings) -> Decider:

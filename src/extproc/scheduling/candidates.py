@@ -1,13 +1,16 @@
-"""The candidates of a model as requests are chosen among them: made once for each set of endpoints, not each request.
+"""The candidates of a model as requests are chosen among them.
 
 Of many candidates only a few are compared: those that know the prompt's beginning, those that every replica of the
 picker would think of for it, and the rest at random. The best of eight drawn at random is on average among the best
-ninth of all, and the work for a request does not grow with the pool.
+ninth of all, and the work for a request does not grow with the pool; nor does that for a change of the pool, which of
+thousands come hundreds a second.
 """
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from functools import cached_property
+from operator import attrgetter
+from typing import TYPE_CHECKING, NamedTuple
 
 from xxhash import xxh3_64_intdigest
 
@@ -23,82 +26,143 @@ MOST_COMPARED = 16
 MOST_KNOWING = 6
 MOST_ALIKE = 2
 PROBES = 4
+DRAWS = 4
+"""How often one is drawn for each that is wanted at random, where filters leave out what was drawn."""
 KEY_BYTES = 8
 RING_SIZE = 1 << 64
+RING_AGE_S = 1.0
+"""A ring of thousands takes milliseconds to make: while endpoints come and go, one of so long ago will do."""
+
+_id_of = attrgetter("id")
+
+
+class Roster:
+    """What is known of each endpoint, as a candidate of any model: made once for each, until it is forgotten."""
+
+    def __init__(self, *, filters: Sequence[Filter], load_of: Callable[[str], Load], prefixes: PrefixIndex) -> None:
+        self.prefixes = prefixes
+        self._filters = tuple(filters)
+        self._load_of = load_of
+        self._known: dict[str, tuple[Endpoint, Candidate | None]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Roster of {len(self._known)}>"
+
+    def of(self, endpoint: Endpoint) -> Candidate | None:
+        """The endpoint as a candidate; None for one that the filters leave out."""
+        known = self._known.get(endpoint.id)
+        if known is not None and known[0] is endpoint:
+            return known[1]
+        candidate = None
+        if all(filter_.allows(endpoint) for filter_ in self._filters):
+            id_ = endpoint.id
+            candidate = Candidate(endpoint, self._load_of(id_), self.prefixes.of(id_), hash_text(endpoint.address))
+        self._known[endpoint.id] = (endpoint, candidate)
+        return candidate
+
+    def forget(self, endpoint_id: str) -> None:
+        """The endpoint is gone or began anew: its load and prefixes are others from now on."""
+        self._known.pop(endpoint_id, None)
+
+
+class Ring(NamedTuple):
+    """Endpoints in the order of the hashes of their addresses, as of a moment."""
+
+    seeds: tuple[int, ...]
+    ids: tuple[str, ...]
+    made_at_s: float
+    """Monotonic seconds."""
 
 
 class Candidates:
     """The candidates among one set of endpoints, those that the filters leave out not among them."""
 
-    def __init__(
-        self,
-        endpoints: Sequence[Endpoint],
-        *,
-        filters: Sequence[Filter],
-        load_of: Callable[[str], Load],
-        prefixes: PrefixIndex,
-    ) -> None:
+    def __init__(self, endpoints: Sequence[Endpoint], roster: Roster, *, ring: Ring | None = None) -> None:
+        """`endpoints` stand in the order of their ids. `ring`: of an earlier set of the same model's."""
         self.endpoints = endpoints
         """As they were given."""
-        allowed = [each for each in endpoints if all(filter_.allows(each) for filter_ in filters)]
-        self.all = [
-            Candidate(each, load_of(each.id), prefixes.of(each.id), hash_text(each.address)) for each in allowed
-        ]
-        self.is_ordered = len(self.all) > MOST_COMPARED
+        self.ring = ring
+        self.is_ordered = len(endpoints) > MOST_COMPARED
         """A shortlist is not all, and tells by its order who is the one for a key; else `rendezvous` does."""
-        self._prefixes = prefixes
-        self._by_id: dict[str, int] | None = None
-        self._by_address: dict[str, Candidate] | None = None
-        self._ring: list[tuple[int, int]] | None = None
+        self._roster = roster
 
     def __repr__(self) -> str:
-        return f"<Candidates of {len(self.all)}/{len(self.endpoints)}>"
+        return f"<Candidates of {len(self.endpoints)}>"
+
+    @cached_property
+    def all(self) -> Sequence[Candidate]:
+        """Every candidate."""
+        found = map(self._roster.of, self.endpoints)
+        return [each for each in found if each is not None]
+
+    @cached_property
+    def _by_address(self) -> dict[str, Endpoint]:
+        return {each.address: each for each in self.endpoints}
 
     def within(self, subset: Iterable[str]) -> list[Candidate]:
         """The candidates at these addresses."""
-        if self._by_address is None:
-            self._by_address = {each.endpoint.address: each for each in self.all}
         found = (self._by_address.get(address) for address in dict.fromkeys(subset))
-        return [each for each in found if each is not None]
+        candidates = (self._roster.of(each) for each in found if each is not None)
+        return [each for each in candidates if each is not None]
 
-    def shortlist(self, hashes: Sequence[int], key: int | None, rng: "Random") -> Sequence[Candidate]:
+    def shortlist(self, hashes: Sequence[int], key: int | None, rng: "Random", *, now: float) -> Sequence[Candidate]:
         """The candidates to compare for a prompt with these blocks. `key` stands for who should stay together.
 
         Where they are not all, those that every replica thinks of for `key` stand before the others, the first of them
         first: see `is_ordered`.
         """
-        candidates = self.all
         if not self.is_ordered:
-            return candidates
-        chosen = dict.fromkeys(self._alike(key)) if key is not None else {}
+            return self.all
+        chosen = dict.fromkeys(self._alike(key, now)) if key is not None else {}
         if hashes:
             chosen.update(dict.fromkeys(self._knowing(hashes)))
-        missing, size = MOST_COMPARED - len(chosen), len(candidates)
-        chosen.update(dict.fromkeys([int(rng.random() * size) for _ in range(missing)]))
-        return [candidates[index] for index in chosen]
+        of, endpoints, size = self._roster.of, self.endpoints, len(self.endpoints)
+        missing = MOST_COMPARED - len(chosen)
+        for _ in range(DRAWS):
+            drawn = (of(endpoints[int(rng.random() * size)]) for _ in range(missing))
+            chosen.update(dict.fromkeys([each for each in drawn if each is not None]))
+            missing = MOST_COMPARED // 2 - len(chosen)
+            if missing <= 0:
+                break
+        return list(chosen) or self.all
 
-    def _knowing(self, hashes: Sequence[int]) -> list[int]:
-        if self._by_id is None:
-            self._by_id = {each.endpoint.id: index for index, each in enumerate(self.all)}
-        found = (self._by_id.get(id_) for id_ in self._prefixes.find_holders(hashes, MOST_KNOWING))
-        return [index for index in found if index is not None]
+    def _find(self, id_: str) -> Candidate | None:
+        endpoints = self.endpoints
+        index = bisect_left(endpoints, id_, key=_id_of)
+        if index == len(endpoints) or endpoints[index].id != id_:
+            return None
+        return self._roster.of(endpoints[index])
 
-    def _alike(self, key: int) -> list[int]:
-        """Indexes of those that every replica thinks of for `key`, the first choice first. One that comes or goes moves
-        only what it had or gets.
+    def _knowing(self, hashes: Sequence[int]) -> list[Candidate]:
+        found = map(self._find, self._roster.prefixes.find_holders(hashes, MOST_KNOWING))
+        return [each for each in found if each is not None]
+
+    def _alike(self, key: int, now: float) -> list[Candidate]:
+        """Those that every replica thinks of for `key`, the first choice first. One that comes or goes moves only what
+        it had or gets.
 
         The candidates stand on a ring, and `key` at several places of it: those that follow are meant, the nearest
         first. With one place alone some would get six times the mean of a hundred.
         Source: Appleton and O'Reilly, "Multi-probe consistent hashing", 2015.
         """
-        if self._ring is None:
-            self._ring = sorted((each.seed, index) for index, each in enumerate(self.all))
-        ring, found = self._ring, []
+        ring = self.ring
+        if ring is None or (now - ring.made_at_s > RING_AGE_S and len(ring.ids) != len(self.all)):
+            ring = self.ring = self._make_ring(now)
+        found: dict[Candidate, int] = {}
         for number in range(PROBES):
             place = xxh3_64_intdigest(key.to_bytes(KEY_BYTES, "little"), number)
-            seed, index = ring[bisect_left(ring, (place, -1)) % len(ring)]
-            found.append(((seed - place) % RING_SIZE, index))
-        return [index for _, index in sorted(found)[:MOST_ALIKE]]
+            start = bisect_left(ring.seeds, place)
+            for step in range(len(ring.ids)):
+                at = (start + step) % len(ring.ids)
+                if (candidate := self._find(ring.ids[at])) is not None:
+                    distance = (ring.seeds[at] - place) % RING_SIZE
+                    found[candidate] = min(distance, found.get(candidate, distance))
+                    break
+        return sorted(found, key=found.__getitem__)[:MOST_ALIKE]
+
+    def _make_ring(self, now: float) -> Ring:
+        placed = sorted((each.seed, each.endpoint.id) for each in self.all)
+        return Ring(tuple([seed for seed, _ in placed]), tuple([id_ for _, id_ in placed]), now)
 
 
 def rendezvous(key: int, candidate: Candidate) -> int:

@@ -4,6 +4,7 @@ Source of the constants: tried on the workloads of `python -m bench.policies`, s
 """
 
 from collections.abc import Sequence
+from math import fsum
 
 from extproc.scheduling.interfaces import Need
 
@@ -11,7 +12,7 @@ WORK_PRICE = 8.0
 """How much a second of the request's own prefill counts against a second of waiting. It is more than its own delay: it
 delays all that come after it, and what is computed twice drives other prompts out of the caches. At 1, one engine's
 short queue has prefixes computed anew elsewhere until every cache is full of the same."""
-REQUEST_S = 0.002
+REQUEST_S = 0.01
 """What each request in the batch, or on its way there, adds: its share of the steps that others wait for."""
 KV_FREE_RATIO = 0.15
 """Below this free share of the KV cache requests begin to wait for blocks, or lose theirs."""
@@ -37,14 +38,29 @@ class FirstTokenScorer:
     def score(self, need: Need) -> Sequence[float]:
         """See `Scorer.score`."""
         now, prompt_tokens = need.now, need.prompt_tokens
-        times = []
+        waits, works = [], []
         for candidate, cached, requests in zip(need.candidates, need.cached_tokens, need.requests, strict=True):
             load = candidate.load
             speed, tokens = load.speed, prompt_tokens - cached
-            own_s = speed.request_s + speed.token_s * tokens
-            time_s = load.backlog_s(now) + WORK_PRICE * own_s + REQUEST_S * requests
+            wait_s = load.backlog_s(now) + REQUEST_S * requests
             lack = load.kv_used_ratio(tokens, now) - 1.0 + KV_FREE_RATIO
-            times.append(time_s if lack <= 0.0 else time_s + KV_FULL_S * lack / KV_FREE_RATIO)
+            waits.append(wait_s if lack <= 0.0 else wait_s + KV_FULL_S * lack / KV_FREE_RATIO)
+            works.append(WORK_PRICE * (speed.request_s + speed.token_s * tokens))
+        if min(need.confidences) < 1.0:
+            waits = _assume(waits, need.confidences)
+        times = [wait_s + work_s for wait_s, work_s in zip(waits, works, strict=True)]
         best = min(times)
         slack = EQUAL_S + EQUAL_SHARE * prompt_tokens * need.candidates[times.index(best)].load.speed.token_s
         return [MIDDLE_S / (MIDDLE_S + (best if time_s - best <= slack else time_s)) for time_s in times]
+
+
+def _assume(waits: Sequence[float], confidences: Sequence[float]) -> list[float]:
+    """The waits, those of which little is known no shorter than what is known of the others: unknown is not idle."""
+    known = fsum(confidences)
+    if not known:
+        return list(waits)
+    usual_s = fsum([wait_s * confidence for wait_s, confidence in zip(waits, confidences, strict=True)]) / known
+    return [
+        wait_s if wait_s >= usual_s else usual_s + (wait_s - usual_s) * confidence
+        for wait_s, confidence in zip(waits, confidences, strict=True)
+    ]

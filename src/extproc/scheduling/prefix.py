@@ -14,6 +14,8 @@ from xxhash import xxh3_64_intdigest
 BLOCK_BYTES = 256
 MOST_HOLDERS = 8
 """Endpoints that are remembered by block, the latest: enough to find some that have it among thousands."""
+NOTABLE_RESIZE = 0.05
+"""The bytes of a token are learned from each answer that tells: each time, all endpoints' shares would change."""
 DEFAULT_BLOCKS = 8192
 """Blocks of an endpoint whose cache is not known: 2 MiB of text, half a million tokens."""
 
@@ -97,9 +99,9 @@ class PrefixIndex:
         return known
 
     def resize(self, endpoint_id: str, cache_blocks: int) -> None:
-        """The endpoint's own cache holds so many blocks."""
+        """The endpoint's own cache holds so many blocks. A change by less than `NOTABLE_RESIZE` is none."""
         endpoint = self.of(endpoint_id)
-        if endpoint.cache_blocks != cache_blocks:
+        if abs(endpoint.cache_blocks - cache_blocks) > NOTABLE_RESIZE * cache_blocks:
             self._cache_blocks += cache_blocks - endpoint.cache_blocks
             endpoint.cache_blocks = cache_blocks
             self._trim(endpoint)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from extproc.scheduling.candidates import Candidates, rendezvous
+from extproc.scheduling.candidates import Candidates, Roster, rendezvous
 from extproc.scheduling.interfaces import Candidate, Filter, Load, Need, Picker, Scorer
 from extproc.scheduling.prefix import BLOCK_BYTES, PrefixIndex, hash_blocks, hash_text
 from extproc.values.decision import NO_WORK, Scores, Work
@@ -63,10 +63,10 @@ class Profile:
         tokens: Tokens,
         prefixes: PrefixIndex,
     ) -> None:
+        self._roster = Roster(filters=filters, load_of=loads.of, prefixes=prefixes)
         self._filters = tuple(filters)
         self._scorers = tuple(scorers)
         self._picker = picker
-        self._loads = loads
         self._tokens = tokens
         self._prefixes = prefixes
         self._candidates: dict[str | None, Candidates] = {}
@@ -98,7 +98,7 @@ class Profile:
         known = self._know(endpoints, model)
         is_open = request.subset is None
         beginning = hashes[: self._prefixes.count_known(hashes)]
-        candidates = known.shortlist(beginning, key, rng) if is_open else known.within(request.subset or ())
+        candidates = known.shortlist(beginning, key, rng, now=now) if is_open else known.within(request.subset or ())
         rank = _ranking(key, candidates, rng, is_ordered=is_open and known.is_ordered)
         if not candidates:
             return Choice(())
@@ -154,12 +154,15 @@ class Profile:
     def _know(self, endpoints: Sequence[Endpoint], model: str | None) -> Candidates:
         known = self._candidates.get(model)
         if known is None or known.endpoints is not endpoints:
+            ring = known.ring if known is not None else None
             if len(self._candidates) >= MOST_KEPT:
                 self._candidates.clear()
-            known = self._candidates[model] = Candidates(
-                endpoints, filters=self._filters, load_of=self._loads.of, prefixes=self._prefixes
-            )
+            known = self._candidates[model] = Candidates(endpoints, self._roster, ring=ring)
         return known
+
+    def forget(self, endpoint_id: str) -> None:
+        """The endpoint is gone or began anew."""
+        self._roster.forget(endpoint_id)
 
 
 def _ranking(

@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 
 from aiohttp import web
 
-from extproc.sim.engine import Engine, Turn
+from extproc.sim.batch import Turn
+from extproc.sim.engine import Engine
 from extproc.sim.middlewares import RECEIVED
 from extproc.sim.replies import Answer, Chunk, Dialect, error, model_not_found
 from extproc.sim.requests import BadRequestError, Generation, read_generation
@@ -59,9 +60,9 @@ class Completions:
                 await _never()
             if engine.failures.strikes("drop"):
                 await _cut(request)
-            await asyncio.sleep(settings.time_to_first_token_s)
+            await engine.sleep(settings.time_to_first_token_s)
             engine.produce(turn, count=min(1, turn.max_tokens))
-            await asyncio.sleep(turn.max_tokens * settings.token_delay_s)
+            await engine.sleep(turn.max_tokens * settings.token_delay_s)
             engine.produce(turn, count=turn.max_tokens - turn.tokens)
         return web.json_response(wanted.dialect.reply(_answer(wanted, turn)))
 
@@ -73,14 +74,14 @@ class Completions:
                 await _never()
             drop_at = turn.max_tokens // 2 if engine.failures.strikes("drop") else None
             answer = _answer(wanted, turn)
-            await asyncio.sleep(settings.time_to_first_token_s)
+            await engine.sleep(settings.time_to_first_token_s)
             await response.prepare(request)
             for index in range(turn.max_tokens):
                 if index == drop_at:
                     await _cut(request)
                 engine.produce(turn)
                 await response.write(_event(chunk(answer, index)))
-                await asyncio.sleep(settings.token_delay_s)
+                await engine.sleep(settings.token_delay_s)
         # The slot is free before the client can know that the answer is whole.
         last = [_event(chunk(answer, None))]
         if wanted.includes_usage:
@@ -92,7 +93,11 @@ class Completions:
 
 def _answer(wanted: Generation, turn: Turn) -> Answer:
     return wanted.answer(
-        model=turn.model, prompt_tokens=turn.prompt_tokens, tokens=turn.max_tokens, finish_reason=turn.finish_reason
+        model=turn.model,
+        prompt_tokens=turn.prompt_tokens,
+        cached_tokens=turn.cached_tokens,
+        tokens=turn.max_tokens,
+        finish_reason=turn.finish_reason,
     )
 
 

@@ -4,23 +4,27 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Literal
 
+from extproc.sim.batch import Batch, Turn
 from extproc.sim.failures import Failures
+from extproc.sim.kv_cache import KvCache, lease_for
 from extproc.sim.meters import EngineMeters
-from extproc.sim.prefix_cache import BLOCK_TOKENS, CHARS_PER_TOKEN, PrefixCache
 
-NUM_GPU_BLOCKS = 8192  # 131,072 tokens: what a 7B model leaves on a 24 GB card, about
+KV_BLOCKS = 8192  # 131,072 tokens: what a 7B model leaves on a 24 GB card, about
 MAX_LORA = 4
 _LORA_SAMPLES_KEPT = 64  # vLLM keeps all it ever published; this bounds a long run
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineSettings:
-    """Times in seconds. An empty `name` becomes host:port when the server listens."""
+    """Times in seconds. An empty `name` becomes host:port when the server listens.
+
+    The first token comes `time_to_first_token_s` after the prompt is computed, and then one each `token_delay_s`,
+    whatever else the engine does.
+    """
 
     models: tuple[str, ...]
     name: str = ""
@@ -28,6 +32,8 @@ class EngineSettings:
     api_key: str | None = None
     time_to_first_token_s: float = 0.02
     token_delay_s: float = 0.005
+    prefill_tokens_per_s: int = 0  # of prompts, one at a time, less what is cached of them; 0: they cost nothing
+    kv_blocks: int = KV_BLOCKS  # of 16 tokens
     default_tokens: int = 16  # for a request that gives no max_tokens
     max_model_len: int = 4096  # listed, and the longest answer; prompts of any length are taken
     startup_delay_s: float = 0.0  # the port refuses connections until then
@@ -40,32 +46,16 @@ class EngineSettings:
             raise ValueError("an engine needs at least one model")
         if self.max_running < 1:
             raise ValueError(f"max_running is {self.max_running}: at least one request must be able to run")
-
-
-@dataclass(eq=False, kw_only=True)
-class Turn:
-    """One request in the engine, from arrival to its last token. Times on the engine's clock; 0 is "not yet"."""
-
-    model: str
-    prompt_tokens: int
-    cached_tokens: int
-    max_tokens: int
-    finish_reason: Literal["stop", "length"]
-    arrived: float
-    started: float = 0.0
-    first_token: float = 0.0
-    last_token: float = 0.0
-    tokens: int = 0
-
-    @property
-    def blocks(self) -> int:
-        """KV blocks held while running: room for the whole answer is taken at once."""
-        return math.ceil((self.prompt_tokens + self.max_tokens) / BLOCK_TOKENS)
+        if self.kv_blocks < 1:
+            raise ValueError(f"kv_blocks is {self.kv_blocks}: a cache has at least one block")
+        if self.prefill_tokens_per_s < 0:
+            raise ValueError(f"prefill_tokens_per_s is {self.prefill_tokens_per_s}: 0 is the least")
 
 
 class Engine:
-    """Serves `models` and adapters, at most `max_running` requests at a time, the others in order of arrival.
+    """Serves `models` and adapters, in a batch whose rules are `Batch`'s.
 
+    `clock` gives seconds from any zero, `sleep` lets as many of them pass, `wall_clock` is Unix time.
     `served` counts the requests accepted by model, `wrong_model` those for a model it does not serve.
     """
 
@@ -74,6 +64,7 @@ class Engine:
         settings: EngineSettings,
         *,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.settings = settings
@@ -84,12 +75,17 @@ class Engine:
         self.wrong_model = 0
         self.labels = {"engine": "0", "model_name": settings.models[0]}
         self.meters = EngineMeters(self.labels, max_model_len=settings.max_model_len)
+        self.sleep = sleep
         self._clock = clock
         self._wall_clock = wall_clock
-        self._running: dict[Turn, None] = {}
-        self._waiting: dict[Turn, asyncio.Future[None]] = {}
         self._unloaded: dict[str, float] = {}  # adapter -> served until
-        self._cache = PrefixCache(NUM_GPU_BLOCKS)
+        self._cache = KvCache(settings.kv_blocks)
+        self._batch = Batch(
+            self._cache,
+            max_running=settings.max_running,
+            prefill_tokens_per_s=settings.prefill_tokens_per_s,
+            clock=clock,
+        )
         self._lora_samples: dict[tuple[str, str], float] = {}
         self._sample_adapters()
 
@@ -99,16 +95,16 @@ class Engine:
 
     @property
     def running(self) -> int:
-        return len(self._running)
+        return len(self._batch.running)
 
     @property
     def waiting(self) -> int:
-        return len(self._waiting)
+        return len(self._batch.waiting)
 
     @property
     def kv_used_ratio(self) -> float:
         """Share of the KV cache that running requests hold, in [0, 1]."""
-        return min(1.0, sum(turn.blocks for turn in self._running) / NUM_GPU_BLOCKS)
+        return self._cache.used_ratio
 
     def serves(self, model: str) -> bool:
         """Whether a request for exactly this name is answered: also a while after its adapter was unloaded."""
@@ -131,27 +127,32 @@ class Engine:
 
     @asynccontextmanager
     async def turn(self, model: str, *, prompt: str, max_tokens: int | None) -> AsyncIterator[Turn]:
-        """A slot in the batch, after waiting for one; freed however the block ends, cancellation included."""
-        prompt_tokens = max(1, len(prompt) // CHARS_PER_TOKEN)
+        """A place in the batch, after waiting for it, with the prompt computed.
+
+        It is free again however the block ends, cancellation included.
+        """
+        answer_tokens = (
+            self.settings.default_tokens if max_tokens is None else min(max_tokens, self.settings.max_model_len)
+        )
         turn = Turn(
             model=model,
-            prompt_tokens=prompt_tokens,
-            cached_tokens=self._cache.enter(model, prompt),
-            max_tokens=self.settings.default_tokens
-            if max_tokens is None
-            else min(max_tokens, self.settings.max_model_len),
+            lease=lease_for(model, prompt, answer_tokens=answer_tokens),
+            max_tokens=answer_tokens,
             finish_reason="stop" if max_tokens is None else "length",
             arrived=self._clock(),
         )
-        self.meters.prefix_queries += prompt_tokens
-        self.meters.prefix_hits += turn.cached_tokens
-        await self._enter(turn)
+        await self._batch.enter(turn)
         finished = False
         try:
+            self.meters.prefix_queries += turn.prompt_tokens
+            self.meters.prefix_hits += turn.cached_tokens
+            if (remaining_s := self._batch.prefill_ends_at(turn) - self._clock()) > 0.0:
+                await self.sleep(remaining_s)
+            self._batch.end_prefill(turn)
             yield turn
             finished = True
         finally:
-            self._leave(turn)
+            self._batch.leave(turn)
             self._observe(turn, finished=finished)
 
     def produce(self, turn: Turn, *, count: int = 1) -> None:
@@ -181,37 +182,6 @@ class Engine:
         self._sample_adapters()
         return dict(self._lora_samples)
 
-    async def _enter(self, turn: Turn) -> None:
-        if len(self._running) < self.settings.max_running:
-            self._start(turn)
-            return
-        granted = asyncio.get_running_loop().create_future()
-        self._waiting[turn] = granted
-        self._sample_adapters()
-        try:
-            await granted
-        except asyncio.CancelledError:
-            self._waiting.pop(turn, None)
-            if turn in self._running:  # cancelled in the very step in which the slot was handed over
-                self._leave(turn)
-            raise
-
-    def _start(self, turn: Turn) -> None:
-        turn.started = self._clock()
-        self._running[turn] = None
-        self._sample_adapters()
-
-    def _leave(self, turn: Turn) -> None:
-        """Hands the slot on at once, so that `running` never dips while somebody waits."""
-        del self._running[turn]
-        for waiting, granted in self._waiting.items():
-            if not granted.done():
-                del self._waiting[waiting]
-                self._start(waiting)
-                granted.set_result(None)
-                return
-        self._sample_adapters()
-
     def _observe(self, turn: Turn, *, finished: bool) -> None:
         meters = self.meters
         now = self._clock()
@@ -233,7 +203,7 @@ class Engine:
     def _sample_adapters(self) -> None:
         running, waiting = (
             ",".join(sorted({turn.model for turn in turns} - set(self.settings.models)))
-            for turns in (self._running, self._waiting)
+            for turns in (self._batch.running, self._batch.waiting)
         )
         newest = max(self._lora_samples.values(), default=0.0)
         self._lora_samples.pop((running, waiting), None)

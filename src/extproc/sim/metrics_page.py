@@ -8,9 +8,9 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 
-from extproc.sim.engine import MAX_LORA, NUM_GPU_BLOCKS, Engine
+from extproc.sim.engine import MAX_LORA, Engine
+from extproc.sim.kv_cache import BLOCK_TOKENS
 from extproc.sim.meters import FINISH_REASONS, HttpMeters, label_text
-from extproc.sim.prefix_cache import BLOCK_TOKENS
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -110,7 +110,7 @@ class MetricsPage:
             "engine": "0",
             "gpu_memory_utilization": "0.9",
             "num_cpu_blocks": "None",
-            "num_gpu_blocks": str(NUM_GPU_BLOCKS),
+            "num_gpu_blocks": str(self._engine.settings.kv_blocks),
             "prefix_caching_hash_algo": "sha256",
             "sliding_window": "None",
             "swap_space": "4.0",

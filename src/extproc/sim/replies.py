@@ -72,6 +72,7 @@ class Answer:
     id: str
     model: str
     prompt_tokens: int
+    cached_tokens: int
     tokens: int
     finish_reason: str
     fields: Mapping[str, Any]
@@ -82,9 +83,14 @@ class Answer:
         return "".join(token_text(index) for index in range(self.tokens))
 
     @property
-    def usage(self) -> dict[str, int]:
-        total = self.prompt_tokens + self.tokens
-        return {"prompt_tokens": self.prompt_tokens, "total_tokens": total, "completion_tokens": self.tokens}
+    def usage(self) -> dict[str, Any]:
+        """With the cached part of the prompt, as of a vLLM that was started with --enable-prompt-tokens-details."""
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "total_tokens": self.prompt_tokens + self.tokens,
+            "completion_tokens": self.tokens,
+            "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
+        }
 
 
 def token_text(index: int) -> str:
@@ -167,8 +173,12 @@ def _response(answer: Answer) -> Reply:
         "status": "completed",
         "content": [content],
     }
-    total = answer.prompt_tokens + answer.tokens
-    usage = {"input_tokens": answer.prompt_tokens, "output_tokens": answer.tokens, "total_tokens": total}
+    usage = {
+        "input_tokens": answer.prompt_tokens,
+        "input_tokens_details": {"cached_tokens": answer.cached_tokens},
+        "output_tokens": answer.tokens,
+        "total_tokens": answer.prompt_tokens + answer.tokens,
+    }
     return {
         "id": answer.id,
         "object": "response",

@@ -40,11 +40,12 @@ class Generation:
     streams: bool
     includes_usage: bool
 
-    def answer(self, *, model: str, prompt_tokens: int, tokens: int, finish_reason: str) -> Answer:
+    def answer(self, *, model: str, prompt_tokens: int, cached_tokens: int, tokens: int, finish_reason: str) -> Answer:
         return Answer(
             id=f"{self.dialect.id_prefix}{secrets.token_hex(16)}",
             model=model,
             prompt_tokens=prompt_tokens,
+            cached_tokens=cached_tokens,
             tokens=tokens,
             finish_reason=finish_reason,
             fields=self.fields,

@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from extproc.admission.speed import (
@@ -91,6 +91,10 @@ PAGE: dict[str, Any] = {"prefills": 100.0, "prefill_tokens": 1e5, "prefill_s": 5
             for key in PAGE
         ],
         pytest.param(
+            EngineLoad(1.0, **({name: 2 * value for name, value in PAGE.items()} | {"prefills": 100.0 + 1e-13})),
+            id="less than one request",
+        ),
+        pytest.param(
             EngineLoad(1.0, **({name: 2 * value for name, value in PAGE.items()} | {"prefill_tokens": 1e200})),
             id="a leap that no engine makes",
         ),
@@ -134,6 +138,10 @@ def test_what_is_cached_is_no_work() -> None:
 
 
 counters = st.none() | st.sampled_from([0.0, 1.0, 5e-324, 1e9, 1e308]) | st.floats(0, 1.7e308)
+# Of a request that is next to none nothing can be told either.
+SLIVER = [
+    EngineLoad(at_s, prefills=5e-324 * at_s, prefill_tokens=1e9 * at_s, prefill_s=1e9 * at_s) for at_s in (0.0, 1.0)
+]
 readings = st.builds(
     EngineLoad,
     st.floats(0, 1e9),
@@ -147,6 +155,7 @@ readings = st.builds(
 )
 
 
+@example(SLIVER)
 @given(st.lists(readings, min_size=2, max_size=8))
 def test_whatever_an_engine_says_it_stays_within_bounds(said: list[EngineLoad]) -> None:
     """And one that tells nonsense spoils nothing for the others of its pool."""

@@ -311,7 +311,7 @@ def with_role(letter: str, role: str) -> PoolChanged:
     [
         pytest.param({"a": QUEUED, "b": QUEUED}, "batch", None, [], Reason.MODEL_SATURATED, id="all saturated"),
         pytest.param({"a": QUEUED, "b": FREE}, "batch", None, [], "b", id="one is free"),
-        pytest.param({"a": QUEUED}, "batch", None, [], "b", id="one is unknown"),
+        pytest.param({"a": QUEUED}, "batch", None, [], "ab", id="one is unknown"),
         pytest.param({"a": QUEUED, "b": STALE}, "batch", None, [], "ab", id="one is not known any more"),
         pytest.param(
             {"a": QUEUED, "b": QUEUED, "c": FREE}, "batch", None, [], Reason.MODEL_SATURATED, id="all of the model"

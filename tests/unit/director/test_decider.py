@@ -322,6 +322,18 @@ def test_readings_bear_on_the_choice(said_of_b: dict[str, Any], chosen: str) -> 
     assert found == set(chosen)
 
 
+def test_a_queue_that_only_others_filled_is_a_queue() -> None:
+    """Other replicas of the picker, or the one that ran before this one."""
+    by, snapshot = decider(), serving("a", "b")
+    by.loads.send("a", 2000.0, now=NOW - 9)
+    by.report("a", EngineLoad(NOW, waiting=2, running=8), now=NOW)
+    by.report("b", EngineLoad(NOW, waiting=50, running=8), now=NOW)
+    for number in range(20):
+        decision = decide(by, asked(text=b"%08d" % number * 500), snapshot)
+        assert isinstance(decision, Route)
+        assert names(decision.endpoints) == "a"
+
+
 @pytest.mark.parametrize(
     ("reading", "blocks"),
     [

@@ -84,21 +84,23 @@ def need(loads: Sequence[Told], *, session: str | None = None, **about: Any) -> 
     return Need(candidates, session=session, rank=lambda index: rendezvous(key, candidates[index]), **given | about)
 
 
-counts = st.none() | st.integers(0, 50).map(float) | st.floats(0, 1e6)
+shares = st.integers(0, 1000).map(lambda number: number / 1000)
+"""From 0 to 1, by thousandths: nothing so small that a product with it is no number any more."""
+counts = st.none() | st.integers(0, 50).map(float) | st.floats(0.001, 1e6)
 adapters = st.none() | st.builds(
     Adapters, st.frozensets(st.sampled_from("mnop")), st.frozensets(st.sampled_from("mnop")), st.integers(0, 4)
 )
-amounts = st.sampled_from([0.0, 1.0, 1000.0]) | st.floats(0, 1e9)
-seconds = st.sampled_from([0.0, 1e-7, 1e-4]) | st.floats(0, 10)
+amounts = st.sampled_from([0.0, 1.0, 1000.0]) | st.floats(0.001, 1e9)
+seconds = st.sampled_from([0.0, 1e-7, 1e-4]) | st.floats(1e-6, 10)
 told: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {
         "waiting": counts,
         "running": counts,
         "requests": amounts,
         "backlog_s": amounts,
-        "kv_used_ratio": st.none() | st.floats(0, 1),
+        "kv_used_ratio": st.none() | shares,
         "adapters": adapters,
-        "confidence": st.sampled_from([0.0, 0.5, 1.0]) | st.floats(0, 1),
+        "confidence": st.sampled_from([0.0, 0.5, 1.0]) | shares,
         "is_read": st.sampled_from([True, True, False]),
         "request_s": seconds,
         "token_s": seconds,

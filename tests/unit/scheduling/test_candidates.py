@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.unit.known import endpoint
 from tests.unit.scheduling.pool import Told
 
-from extproc.scheduling.candidates import MOST_COMPARED, Candidates, rendezvous
+from extproc.scheduling.candidates import MOST_COMPARED, Candidates, Roster, rendezvous
 from extproc.scheduling.interfaces import Candidate
 from extproc.scheduling.prefix import PrefixIndex, hash_text
 from extproc.values.endpoint import Endpoint
@@ -36,12 +36,8 @@ def fleet(size: int) -> list[Endpoint]:
 def candidates_of(
     endpoints: Sequence[Endpoint], *, left_out: str = "", prefixes: PrefixIndex | None = None
 ) -> Candidates:
-    return Candidates(
-        endpoints,
-        filters=[Without(left_out)],
-        load_of=lambda _: Told(),
-        prefixes=PrefixIndex(1000) if prefixes is None else prefixes,
-    )
+    prefixes = PrefixIndex(1000) if prefixes is None else prefixes
+    return Candidates(endpoints, Roster(filters=[Without(left_out)], load_of=lambda _: Told(), prefixes=prefixes))
 
 
 def ids(candidates: Sequence[Candidate]) -> list[str]:
@@ -69,19 +65,19 @@ def test_within_a_subset(subset: tuple[str, ...], left_out: str, found: str) -> 
 def test_filters_leave_out() -> None:
     known = candidates_of([endpoint(letter) for letter in "abc"], left_out="b")
     assert ids(known.all) == ["a", "c"]
-    assert repr(known) == "<Candidates of 2/3>"
+    assert repr(known) == "<Candidates of 3>"
 
 
 def test_all_of_a_few_are_compared() -> None:
     known = candidates_of(fleet(MOST_COMPARED))
-    assert known.shortlist((), 5, Random(0)) is known.all
+    assert known.shortlist((), 5, Random(0), now=0.0) is known.all
     assert not known.is_ordered
 
 
 @given(size=st.integers(MOST_COMPARED + 1, 60), key=st.none() | st.sampled_from(KEYS), seed=st.integers(0, 9))
 def test_of_many_a_few_are_compared_none_of_them_twice(size: int, key: int | None, seed: int) -> None:
     known = candidates_of(fleet(size))
-    found = ids(known.shortlist((), key, Random(seed)))
+    found = ids(known.shortlist((), key, Random(seed), now=0.0))
     assert 0 < len(found) == len(set(found)) <= MOST_COMPARED
     assert set(found) <= set(ids(known.all))
     assert known.is_ordered
@@ -93,7 +89,7 @@ def test_those_that_have_the_beginning_are_compared_and_those_that_have_nothing_
     prefixes.add("e00042", (1, 2, 3))
     prefixes.add("e00077", (1, 2))
     prefixes.add("gone", (1, 2, 3))
-    found = set(ids(known.shortlist((1, 2, 3, 4), KEYS[0], Random(0))))
+    found = set(ids(known.shortlist((1, 2, 3, 4), KEYS[0], Random(0), now=0.0)))
     assert {"e00042", "e00077"} <= found
     assert len(found) > 2
     assert "gone" not in found
@@ -101,7 +97,7 @@ def test_those_that_have_the_beginning_are_compared_and_those_that_have_nothing_
 
 def test_over_many_requests_all_are_compared() -> None:
     known, rng = candidates_of(fleet(100)), Random(0)
-    assert {id_ for _ in range(200) for id_ in ids(known.shortlist((), None, rng))} == set(ids(known.all))
+    assert {id_ for _ in range(200) for id_ in ids(known.shortlist((), None, rng, now=0.0))} == set(ids(known.all))
 
 
 def favourites(endpoints: Sequence[Endpoint], *, seed: int = 0) -> list[str]:
@@ -109,7 +105,7 @@ def favourites(endpoints: Sequence[Endpoint], *, seed: int = 0) -> list[str]:
     known, rng = candidates_of(endpoints), Random(seed)
     if not known.is_ordered:
         return [max(known.all, key=lambda each: rendezvous(key, each)).endpoint.id for key in KEYS]
-    return [known.shortlist((), key, rng)[0].endpoint.id for key in KEYS]
+    return [known.shortlist((), key, rng, now=0.0)[0].endpoint.id for key in KEYS]
 
 
 @pytest.mark.parametrize("size", [2, MOST_COMPARED, MOST_COMPARED + 2, 100, 1000])

@@ -291,7 +291,9 @@ def test_requests_that_belong_nowhere_are_spread_evenly(size: int) -> None:
 
 
 named = st.lists(st.sampled_from(sorted(SCORERS)), min_size=1, max_size=4, unique=True)
-weighted = named.flatmap(lambda names: st.fixed_dictionaries({name: st.floats(0, 10) for name in names}))
+weighted = named.flatmap(
+    lambda names: st.fixed_dictionaries({name: st.just(0.0) | st.floats(0.001, 10) for name in names})
+)
 pools = st.lists(told, min_size=1, max_size=4)
 requests = st.builds(asked, st.sampled_from([None, b"", TEXT, TEXT[:600]]), session=st.sampled_from([None, "s"]))
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+Balancing = Literal["round_robin", "least_request"]
 HeaderMode = Literal["SEND", "SKIP"]
 BodyMode = Literal["NONE", "STREAMED", "BUFFERED", "BUFFERED_PARTIAL", "FULL_DUPLEX_STREAMED"]
 
@@ -20,6 +21,7 @@ _CIRCUIT_BREAKERS = {
         {"max_connections": 40_000, "max_pending_requests": 40_000, "max_requests": 40_000, "max_retries": 1_000}
     ]
 }
+_BALANCERS: Mapping[Balancing, str] = {"round_robin": "RoundRobin", "least_request": "LeastRequest"}
 _READINESS_CHECK = {
     "timeout": "1s",
     "interval": "0.25s",
@@ -75,7 +77,9 @@ class GatewaySettings:
     """The endpoints are spoken to in cleartext HTTP/2, which keeps request trailers, and not in HTTP/1.1."""
     picker: str | Sequence[str] | None = None
     """Where the ext_proc servers listen (HTTP/2), one address or several, asked in turn; None or none: no
-    ext_proc filter and plain round robin."""
+    ext_proc filter, and Envoy balances by itself."""
+    balancing: Balancing = "round_robin"
+    """How Envoy chooses where no picker does: in turn, or the less busy of two at random."""
     picker_tls: bool = False
     """Speak TLS to them and take any certificate, as Envoy AI Gateway does. False: plaintext."""
     picker_health_checks: bool = False
@@ -225,12 +229,9 @@ def _pickers(settings: GatewaySettings) -> Sequence[str]:
 
 
 def _pool_cluster(settings: GatewaySettings) -> dict[str, object]:
-    balancing = {
-        "typed_extension_config": _typed(
-            "envoy.load_balancing_policies.round_robin",
-            "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin",
-        )
-    }
+    name = settings.balancing
+    type_name = f"envoy.extensions.load_balancing_policies.{name}.v3.{_BALANCERS[name]}"
+    balancing = {"typed_extension_config": _typed(f"envoy.load_balancing_policies.{name}", type_name)}
     if _pickers(settings):
         source: dict[str, object] = (
             {"header": _DESTINATION}
