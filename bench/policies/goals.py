@@ -14,6 +14,8 @@ from bench.results import BenchError, Result
 
 OURS = ("ours, detach", "ours, track")
 SIZE = 8_000
+OVERLOAD_SIZE = 24_000
+"""Long enough for the queues to come to their new lengths: what is on its way at the end is not completed."""
 """Requests of a run."""
 HEAVY_TAILED_SIZE = 20_000
 TRACE_SIZE = 1 << 20
@@ -124,7 +126,7 @@ async def run_r6(trace: Path | None = None, runs: Runs | None = None) -> AsyncIt
 async def run_shedding() -> AsyncIterator[Result]:
     """1.5 times the capacity, 30 % of it sheddable."""
     for workload in ("r2", "r3"):
-        alone, mixed = [run_overload(workload, size=SIZE, with_sheddable=with_it) for with_it in (False, True)]
+        alone, mixed = [run_overload(workload, size=OVERLOAD_SIZE, with_sheddable=with_it) for with_it in (False, True)]
         yield Result(
             name=f"shedding, {workload}: the rest completed",
             figure=f"{mixed.rest_per_s:.1f}/s",

@@ -13,13 +13,13 @@ import msgspec
 from extproc.admission.saturation import Limits, is_saturated
 from extproc.director.models_reply import describe_model, known_names, list_models, nearest_names
 from extproc.director.names import resolve
-from extproc.scheduling.profile import Profile
+from extproc.scheduling.profile import Admission, Profile
 from extproc.values.decision import Decision, Hold, Reply, Route
 from extproc.values.endpoint import Endpoint
 from extproc.values.model import ModelCard
 from extproc.values.refusal import Reason, Reject
 from extproc.values.request import DescribeModel, InferenceRequest, ListModels, RouteToAny, RouteToModel
-from extproc.values.snapshot import KnownModel, Snapshot
+from extproc.values.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from random import Random
@@ -61,8 +61,11 @@ class Director:
             case RouteToModel(named):
                 model = resolve(request, snapshot, rng)
                 known = snapshot.models.get(model)
-                if known is not None and (answer := self._route_to(known, request, snapshot, now, rng)):
-                    return answer
+                if known is not None:
+                    admits = self._admission(request, snapshot, now)
+                    answer = self._route(request, known.candidates, known.suspects, now, rng, known.card, admits)
+                    if answer is not None:
+                        return answer
                 if hold := self._hold_for_evidence(request, snapshot, now):
                     return hold
                 if known is None and self._policy.unknown_model == "passthrough":
@@ -70,10 +73,9 @@ class Director:
                     return msgspec.structs.replace(answer, model=model) if isinstance(answer, Route) else answer
                 return _refusal(named, model, snapshot)
             case RouteToAny():
-                if self._sheds(request, snapshot.routable, snapshot.suspects, snapshot, now):
-                    return Reject(Reason.POOL_SATURATED)
-                if route := self._route(request, snapshot.routable, snapshot.suspects, now, rng):
-                    return route
+                admits = self._admission(request, snapshot, now)
+                if answer := self._route(request, snapshot.routable, snapshot.suspects, now, rng, admits=admits):
+                    return answer
                 return self._hold_for_evidence(request, snapshot, now) or self._route_anywhere(
                     request, snapshot, now, rng
                 )
@@ -100,33 +102,14 @@ class Director:
         until_s = request.arrived_s + min(self._policy.hold_s, request.may_wait_s)
         return Hold(until_s, probe) if now < until_s else None
 
-    def _route_to(
-        self, known: KnownModel, request: InferenceRequest, snapshot: Snapshot, now: float, rng: "Random"
-    ) -> Route | Reject | None:
-        """A route to an endpoint of the model, or a refusal where all are saturated and the request can be shed."""
-        if self._sheds(request, known.candidates, known.suspects, snapshot, now, model=known.card.id):
-            return Reject(Reason.MODEL_SATURATED, {"model": known.card.id[:SHOWN_MODEL_CHARACTERS]})
-        return self._route(request, known.candidates, known.suspects, now, rng, card=known.card)
-
-    def _sheds(
-        self,
-        request: InferenceRequest,
-        candidates: tuple[Endpoint, ...],
-        suspects: tuple[Endpoint, ...],
-        snapshot: Snapshot,
-        now: float,
-        *,
-        model: str | None = None,
-    ) -> bool:
-        """True for a request of negative priority where every endpoint that could get it is saturated: a suspect could
-        only where no other may.
+    def _admission(self, request: InferenceRequest, snapshot: Snapshot, now: float) -> Admission | None:
+        """What says no to a request that can be shed, by the loads of all that could serve it. None for all others,
+        which are always sent on.
         """
         if request.objective is None or snapshot.objectives.get(request.objective, 0) >= 0:
-            return False
-        for choice in filter(None, (candidates, suspects)):
-            if allowed := self._profile.candidates(request, choice, model=model):
-                return is_saturated((each.load for each in allowed), self._policy.limits, now=now)
-        return False
+            return None
+        limits = self._policy.limits
+        return lambda loads: not is_saturated(loads, limits, now=now)
 
     def _route(
         self,
@@ -135,22 +118,27 @@ class Director:
         suspects: tuple[Endpoint, ...],
         now: float,
         rng: "Random",
-        *,
         card: ModelCard | None = None,
-    ) -> Route | None:
-        """A route to one of `candidates`; only where none of them may get the request, to one of `suspects`."""
+        admits: Admission | None = None,
+    ) -> Route | Reject | None:
+        """A route to one of `candidates`; only where none of them may get the request, to one of `suspects`.
+
+        A refusal where some may, but `admits` says no.
+        """
         count = 1 + self._policy.fallback_endpoints
         model, is_adapter = (None, False) if card is None else (card.id, card.parent is not None)
         for choice in (candidates, suspects):
             if not choice:
                 continue
-            endpoints, scores, work = self._profile.choose(
-                request, choice, model=model, is_adapter=is_adapter, count=count, now=now, rng=rng
+            endpoints, scores, work, is_full = self._profile.choose(
+                request, choice, model=model, is_adapter=is_adapter, count=count, admits=admits, now=now, rng=rng
             )
             if endpoints:
                 if len(endpoints) < count:
                     endpoints = tuple(islice(cycle(endpoints), count))
                 return Route(endpoints, scores, work, model or "")
+            if is_full:
+                return _saturation(model)
         return None
 
     def _route_anywhere(
@@ -161,6 +149,12 @@ class Director:
             return route
         ready = tuple(state.endpoint for state in snapshot.endpoints.values() if state.is_ready)
         return self._route(request, ready, (), now, rng) or Reject(Reason.NO_READY_ENDPOINTS)
+
+
+def _saturation(model: str | None) -> Reject:
+    if model is None:
+        return Reject(Reason.POOL_SATURATED)
+    return Reject(Reason.MODEL_SATURATED, {"model": model[:SHOWN_MODEL_CHARACTERS]})
 
 
 def _refusal(named: str, model: str, snapshot: Snapshot) -> Reject:

@@ -1,6 +1,6 @@
 """One way to choose: filters, weighted scorers and a picker, run in that order."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from extproc.scheduling.candidates import Candidates, Roster, rendezvous
@@ -17,6 +17,10 @@ FIRST_BLOCKS = 4
 """Blocks at the beginning of a prompt that say where it belongs as long as nobody knows it."""
 MOST_KEPT = 4096
 """Sets of candidates kept, one for each model. Of more models they are made again now and then."""
+
+
+Admission = Callable[[Iterable[Load]], bool]
+"""Says whether a request may go to any of the endpoints with these loads."""
 
 
 class WeightedScorer(NamedTuple):
@@ -48,6 +52,8 @@ class Choice(NamedTuple):
     scores: Scores = Scores()
     work: Work = NO_WORK
     """What the request costs the first of them."""
+    is_full: bool = False
+    """Some could serve the request, but it was not admitted."""
 
 
 class Profile:
@@ -83,10 +89,12 @@ class Profile:
         model: str | None,
         is_adapter: bool = False,
         count: int,
+        admits: Admission | None = None,
         now: float,
         rng: "Random",
     ) -> Choice:
-        """At most `count` of `endpoints`, which all serve `model` (None: it does not matter).
+        """At most `count` of `endpoints`, which all serve `model` (None: it does not matter); none where `admits` says
+        no to the loads of all of them that may get the request.
 
         `now` is in monotonic seconds. Nothing that is kept here changes a choice: the same call explains it.
         """
@@ -99,9 +107,11 @@ class Profile:
         is_open = request.subset is None
         beginning = hashes[: self._prefixes.count_known(hashes)]
         candidates = known.shortlist(beginning, key, rng, now=now) if is_open else known.within(request.subset or ())
-        rank = _ranking(key, candidates, rng, is_ordered=is_open and known.is_ordered)
         if not candidates:
             return Choice(())
+        if admits is not None and not admits(each.load for each in (known.all if is_open else candidates)):
+            return Choice((), is_full=True)
+        rank = _ranking(key, candidates, rng, is_ordered=is_open and known.is_ordered)
         per_token = self._tokens.bytes_per_token(name)
         size_bytes = prompt.size_bytes if prompt is not None else 0
         block_tokens = BLOCK_BYTES / per_token
@@ -128,13 +138,6 @@ class Profile:
             Scores(tuple([each.endpoint for each in candidates]), by_scorer, tuple(totals)),
             Work(size_bytes, prompt_tokens, cached[picked[0]], hashes),
         )
-
-    def candidates(
-        self, request: InferenceRequest, endpoints: Sequence[Endpoint], *, model: str | None
-    ) -> Sequence[Candidate]:
-        """All of `endpoints`, which serve `model`, that may get the request."""
-        known = self._know(endpoints, model)
-        return known.all if request.subset is None else known.within(request.subset)
 
     def _score(self, need: Need) -> tuple[dict[str, tuple[float, ...]], list[float]]:
         totals = [0.0] * len(need.candidates)

@@ -1,7 +1,7 @@
 """scheduling/profile: filters, scorers and picker, run in that order."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -14,10 +14,10 @@ from tests.unit.scheduling.pool import Told, told
 
 from extproc.scheduling.candidates import MOST_COMPARED
 from extproc.scheduling.catalogue import SCORERS, build_profile
-from extproc.scheduling.interfaces import Need
+from extproc.scheduling.interfaces import Load, Need
 from extproc.scheduling.pickers import MaxScorePicker
 from extproc.scheduling.prefix import BLOCK_BYTES, PrefixIndex, hash_blocks
-from extproc.scheduling.profile import Choice, Profile, WeightedScorer
+from extproc.scheduling.profile import Admission, Choice, Profile, WeightedScorer
 from extproc.values.decision import NO_WORK, Scores, Work
 from extproc.values.endpoint import Endpoint
 from extproc.values.request import InferenceRequest, Prompt, RouteToAny
@@ -117,9 +117,17 @@ def choose(
     count: int = 1,
     seed: int = 0,
     is_adapter: bool = False,
+    admits: Admission | None = None,
 ) -> Choice:
     return profile.choose(
-        request or asked(), endpoints, model="m", is_adapter=is_adapter, count=count, now=0.0, rng=Random(seed)
+        request or asked(),
+        endpoints,
+        model="m",
+        is_adapter=is_adapter,
+        count=count,
+        admits=admits,
+        now=0.0,
+        rng=Random(seed),
     )
 
 
@@ -157,10 +165,30 @@ def test_only_the_subset_is_chosen_from() -> None:
     assert ids(choose(favouring({"b": 2.0, "c": 1.0}), within, count=3)) == "ca"
 
 
-def test_those_that_may_get_the_request() -> None:
-    profile, within = favouring({}, left_out=["a"]), asked(subset=(endpoint("a").address, endpoint("c").address))
-    assert [each.endpoint.id for each in profile.candidates(asked(), POOL, model="m")] == ["b", "c"]
-    assert [each.endpoint.id for each in profile.candidates(within, POOL, model="m")] == ["c"]
+@pytest.mark.parametrize(
+    ("subset", "asked_of"),
+    [
+        pytest.param(None, 2, id="all that serve it and are not left out"),
+        pytest.param((endpoint("a").address, endpoint("c").address), 1, id="those of the subset"),
+    ],
+)
+def test_admission_is_asked_of_those_that_may_get_the_request(subset: tuple[str, ...] | None, asked_of: int) -> None:
+    seen: list[int] = []
+
+    def refuse(loads: Iterable[Load]) -> bool:
+        seen.append(len(list(loads)))
+        return False
+
+    profile = favouring({}, left_out=["a"])
+    assert choose(profile, asked(subset=subset), admits=refuse) == Choice((), is_full=True)
+    assert seen == [asked_of]
+
+
+def test_where_none_may_get_the_request_admission_is_not_asked() -> None:
+    def fail(_: Iterable[Load]) -> bool:
+        raise AssertionError
+
+    assert choose(favouring({}), asked(subset=()), admits=fail) == Choice(())
 
 
 def test_without_scorers_any_will_do() -> None:
