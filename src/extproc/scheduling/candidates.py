@@ -66,10 +66,10 @@ class Roster:
 
 
 class Ring(NamedTuple):
-    """Endpoints in the order of the hashes of their addresses, as of a moment."""
+    """Candidates in the order of the hashes of their addresses, as of a moment."""
 
     seeds: tuple[int, ...]
-    ids: tuple[str, ...]
+    candidates: tuple[Candidate, ...]
     made_at_s: float
     """Monotonic seconds."""
 
@@ -82,6 +82,7 @@ class Candidates:
         self.endpoints = endpoints
         """As they were given."""
         self.ring = ring
+        self._is_ring_old = True
         self.is_ordered = len(endpoints) > MOST_COMPARED
         """A shortlist is not all, and tells by its order who is the one for a key; else `rendezvous` does."""
         self._roster = roster
@@ -146,23 +147,27 @@ class Candidates:
         Source: Appleton and O'Reilly, "Multi-probe consistent hashing", 2015.
         """
         ring = self.ring
-        if ring is None or (now - ring.made_at_s > RING_AGE_S and len(ring.ids) != len(self.all)):
+        if ring is None or (self._is_ring_old and now - ring.made_at_s > RING_AGE_S):
             ring = self.ring = self._make_ring(now)
+            self._is_ring_old = False
         found: dict[Candidate, int] = {}
         for number in range(PROBES):
             place = xxh3_64_intdigest(key.to_bytes(KEY_BYTES, "little"), number)
             start = bisect_left(ring.seeds, place)
-            for step in range(len(ring.ids)):
-                at = (start + step) % len(ring.ids)
-                if (candidate := self._find(ring.ids[at])) is not None:
+            for step in range(len(ring.seeds)):
+                at = (start + step) % len(ring.seeds)
+                candidate: Candidate | None = ring.candidates[at]
+                if self._is_ring_old:
+                    candidate = self._find(ring.candidates[at].endpoint.id)
+                if candidate is not None:
                     distance = (ring.seeds[at] - place) % RING_SIZE
                     found[candidate] = min(distance, found.get(candidate, distance))
                     break
         return sorted(found, key=found.__getitem__)[:MOST_ALIKE]
 
     def _make_ring(self, now: float) -> Ring:
-        placed = sorted((each.seed, each.endpoint.id) for each in self.all)
-        return Ring(tuple([seed for seed, _ in placed]), tuple([id_ for _, id_ in placed]), now)
+        placed = sorted(self.all, key=attrgetter("seed"))
+        return Ring(tuple([each.seed for each in placed]), tuple(placed), now)
 
 
 def rendezvous(key: int, candidate: Candidate) -> int:

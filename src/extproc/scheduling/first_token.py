@@ -46,7 +46,7 @@ class FirstTokenScorer:
             lack = load.kv_used_ratio(tokens, now) - 1.0 + KV_FREE_RATIO
             waits.append(wait_s if lack <= 0.0 else wait_s + KV_FULL_S * lack / KV_FREE_RATIO)
             works.append(WORK_PRICE * (speed.request_s + speed.token_s * tokens))
-        if min(need.confidences) < 1.0:
+        if not need.is_fresh:
             waits = _assume(waits, need.confidences)
         times = [wait_s + work_s for wait_s, work_s in zip(waits, works, strict=True)]
         best = min(times)

@@ -84,7 +84,7 @@ class Need:
         self.is_adapter = is_adapter
         self.prompt_tokens = prompt_tokens
         self.cached_tokens = cached_tokens
-        """Prompt tokens that each candidate is thought to have in its prefix cache."""
+        """Prompt tokens that each candidate is thought to have in its prefix cache: at most all of them."""
         self.session = session
         self.rank = rank
         """How much a candidate is the one for this request's session, or its prompt, by index: see `Picker.pick`."""
@@ -96,6 +96,11 @@ class Need:
         """How much each candidate's reading still says: see `Load.confidence`."""
         now = self.now
         return [each.load.confidence(now) for each in self.candidates]
+
+    @cached_property
+    def is_fresh(self) -> bool:
+        """Every reading is believed in full."""
+        return min(self.confidences) == 1.0
 
     @cached_property
     def requests(self) -> Sequence[float]:

@@ -60,7 +60,8 @@ class PrefixScorer:
         """See `Scorer.score`."""
         if need.prompt_tokens <= 0.0:
             return [0.0] * len(need.candidates)
-        return [min(1.0, cached / need.prompt_tokens) for cached in need.cached_tokens]
+        prompt_tokens = need.prompt_tokens
+        return [cached / prompt_tokens if cached < prompt_tokens else 1.0 for cached in need.cached_tokens]
 
 
 class LoraAffinityScorer:
@@ -117,8 +118,10 @@ def _free_ratio(candidate: Candidate) -> float | None:
 
 def _fade(scores: Sequence[float | None], need: Need) -> Sequence[float]:
     """The scores, each as far as the reading that it rests on is believed."""
+    if need.is_fresh:
+        return [UNKNOWN if score is None else score for score in scores]
     return [
-        UNKNOWN if score is None else score if confidence == 1.0 else UNKNOWN + (score - UNKNOWN) * confidence
+        UNKNOWN if score is None else UNKNOWN + (score - UNKNOWN) * confidence
         for score, confidence in zip(scores, need.confidences, strict=True)
     ]
 
@@ -130,9 +133,13 @@ def _fewest(counts: Sequence[float | None], need: Need) -> Sequence[float]:
         return [UNKNOWN] * len(counts)
     most, least = max(known), min(known)
     span = most - least
-    # Where all have as many, nobody can tell whether that is much: only none at all is surely better than unknown.
-    alike = UNKNOWN if most else 1.0
-    return _fade([None if count is None else (most - count) / span if span else alike for count in counts], need)
+    if not span:
+        # Where all have as many, nobody can tell whether that is much: only none at all is surely better than unknown.
+        alike = UNKNOWN if most else 1.0
+        return _fade([None if count is None else alike for count in counts], need)
+    if len(known) == len(counts) and need.is_fresh:
+        return [(most - count) / span for count in known]
+    return _fade([None if count is None else (most - count) / span for count in counts], need)
 
 
 def _normalize(counts: Sequence[float]) -> Sequence[float]:
