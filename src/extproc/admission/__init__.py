@@ -1,1 +1,1 @@
-"""What the picker itself has sent and holds: recent routes, bytes of bodies in memory."""
+"""What is known of load, sent and read: endpoints' loads and speeds, requests in flight, saturation, bytes held."""

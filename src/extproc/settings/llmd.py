@@ -32,6 +32,12 @@ SCORERS: Mapping[str, str | None] = {
 }
 """Their type of scorer → the name of ours that does the same, or None. Two of theirs on one of ours add up."""
 
+LIMITS: Mapping[str, tuple[str, float]] = {
+    "queueDepthThreshold": ("queueDepth", 1e9),
+    "kvCacheUtilThreshold": ("kvUsedRatio", 1.0),
+}
+"""Their limits of saturation → ours, and the most that each can be."""
+
 PICKERS: Mapping[str, str | None] = {
     "max-score-picker": "max-score",
     "random-picker": None,
@@ -122,6 +128,8 @@ def map_picker_config(
     if weights:
         listed = [{"name": name, "weight": weight} for name, weight in weights.items()]
         result.setdefault("scheduling", {})["scorers"] = listed
+    if limits := _read_limits(document.get("saturationDetector"), notes):
+        result["admission"] = limits
     named = _names_in(document.get("schedulingProfiles"))
     for name, plugin in plugins.items():
         if plugin.type == METRICS_SOURCE:
@@ -139,7 +147,7 @@ def _note_sections(document: Mapping[Any, Any]) -> Iterator[Note]:
     if not isinstance(version, str) or version.partition("/")[0] not in GROUPS:
         yield Note("apiVersion", f"{_show(version)} is not known; read like {GROUPS[0]}/v1alpha1")
     for key in document:
-        if key not in ("apiVersion", "kind", "metadata", "plugins", "schedulingProfiles"):
+        if key not in ("apiVersion", "kind", "metadata", "plugins", "schedulingProfiles", "saturationDetector"):
             yield Note(_show(key), "has no effect here")
 
 
@@ -240,6 +248,22 @@ def _read_metrics_extractor(plugin: _Plugin, notes: list[Note]) -> dict[str, Any
         notes.append(Note(f"{plugin.where}.parameters", "have no effect here, but for engineLabelKey"))
     key = parameters.get("engineLabelKey")
     return {"source": {"engineLabelKey": key}} if isinstance(key, str) and key else {}
+
+
+def _read_limits(detector: object, notes: list[Note]) -> dict[str, Any]:
+    """Our limits of saturation. One that could not be ours is noted."""
+    limits: dict[str, Any] = {}
+    if not isinstance(detector, dict):
+        if detector is not None:
+            notes.append(Note("saturationDetector", f"{_show(detector)} has no effect here"))
+        return limits
+    for key, value in detector.items():
+        ours, most = LIMITS.get(key, ("", 0.0)) if isinstance(key, str) else ("", 0.0)
+        if ours and isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= most:
+            limits[ours] = float(value)
+        else:
+            notes.append(Note(f"saturationDetector.{_show(key)}", f"{_show(value)} has no effect here"))
+    return limits
 
 
 def _show(value: object) -> str:

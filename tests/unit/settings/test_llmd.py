@@ -392,7 +392,12 @@ def test_which_profile_is_used(names: list[object], used: int) -> None:
             id="references to nothing",
         ),
         pytest.param("plugins: []\nnonsense: 1\n5: 6", ["nonsense", "5"], id="unknown sections"),
-        pytest.param("plugins: []\nsaturationDetector: {queueDepthThreshold: 5}", ["saturationDetector"], id="a known"),
+        pytest.param(
+            "plugins: []\nsaturationDetector: {queueDepthThreshold: -1, kvCacheUtilThreshold: 2, pluginRef: x, 5: 6}",
+            [f"saturationDetector.{key}" for key in ("queueDepthThreshold", "kvCacheUtilThreshold", "pluginRef", "5")],
+            id="limits that are none",
+        ),
+        pytest.param("plugins: []\nsaturationDetector: 5", ["saturationDetector"], id="a number for limits"),
         pytest.param("plugins: []\nmetadata: {name: x}", [], id="metadata says nothing"),
     ],
 )
@@ -400,6 +405,13 @@ def test_what_is_broken_is_noted_and_starts(text: str, ignored: list[str]) -> No
     settings, notes = load(text=HEAD + text, flag_values={})
     assert settings == Settings()
     assert [note.where for note in notes] == ignored
+
+
+def test_limits_of_saturation_are_taken() -> None:
+    text = "plugins: []\nsaturationDetector: {queueDepthThreshold: 3, kvCacheUtilThreshold: 0.65}"
+    settings, notes = load(text=HEAD + text, flag_values={})
+    assert (settings.admission.queue_depth, settings.admission.kv_used_ratio) == (3.0, 0.65)
+    assert not notes
 
 
 @pytest.mark.parametrize("version", ["apps/v1", "v1", "5", "", "[]"])

@@ -24,7 +24,7 @@ def test_destination_of_a_route(endpoints: tuple[Endpoint, ...], destination: st
 @pytest.mark.parametrize(
     "decision",
     [
-        Route((endpoint("a"),), Scores((endpoint("a"),), {"recent-routes": (1.0,)}, (1.0,))),
+        Route((endpoint("a"),), Scores((endpoint("a"),), {"inflight": (1.0,)}, (1.0,))),
         Route((endpoint("a"),), Scores(), model="phi", edit=Edit(9, 15, b'"phi"')),
         Reject(Reason.MODEL_EMPTY),
         Reply(200, b"{}"),
