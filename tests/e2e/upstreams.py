@@ -21,7 +21,8 @@ _LINGER_NOT = struct.pack("ii", 1, 0)
 class Upstream:
     """An HTTP/1.1 server on a port of its own; a subclass says when it answers and what.
 
-    `GET /v1/models` it answers itself, with its one `model`, so that a picker finds it fit to be picked.
+    `GET /v1/models` it answers itself, with its one `model`, so that a picker finds it fit to be picked, and
+    `GET /metrics` with 404: neither counts.
     `address` is `ip:port` from `start()` on. `served` counts finished answers, `received_bytes` the bodies' bytes;
     `changes.until(lambda: …)` waits for them.
     """
@@ -314,6 +315,9 @@ class Exchange(asyncio.Protocol):
         del self._buffer[: end + 4]
         if head.startswith(b"get /v1/models "):
             self._upstream.list_models(self)
+            return True
+        if head.startswith(b"get /metrics "):
+            self.send(self._upstream.head("404 Not Found", "content-length: 0"))
             return True
         length_at = head.find(b"\r\ncontent-length:")
         if b"\r\ntransfer-encoding: chunked\r\n" in head:

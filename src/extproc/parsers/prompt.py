@@ -123,7 +123,7 @@ def _add_tokens(text: PromptText, listed: bytes) -> None:
     """Their numbers, four bytes each. `listed` begins with the first and goes on to the end of the last list."""
     first = listed[: listed.find(b"]")]
     if len(first) > (room := MOST_BYTES // TOKEN_BYTES * _LONGEST_TOKEN):
-        first = first[: first.rindex(b",", 0, room)]
+        first = first[: max(0, first.rfind(b",", 0, room))]  # what has no comma until there is mostly blanks
     tokens = array("I", _decode_tokens(b"[%b]" % first)).tobytes()[:MOST_BYTES]
     text.add_mark(_TOKENS)
     text.add_mark(tokens)

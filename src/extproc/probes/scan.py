@@ -8,9 +8,9 @@ observability/metrics_collector.py, TensorRT-LLM's metrics/collector.py, and the
 llm-d-router's pickers expect.
 """
 
-import math
 import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from extproc.values.load import Adapters, EngineLoad
@@ -19,6 +19,10 @@ MOST_ADAPTERS = 10_000
 """A list of more is none."""
 LARGEST_SIZE = 10**12
 """Of what is counted in blocks and tokens of a block. More is garbage."""
+LARGEST_NUMBER = float(1 << 53)
+"""Above it floats do not count any more, and sums and products of such would be infinite, or no numbers at all."""
+MOST_SAMPLES = 10_000
+"""A family of more is not read: 20 ms of the event loop."""
 
 
 class _Series(NamedTuple):
@@ -117,7 +121,7 @@ _SAMPLE = re.compile(
     rb"(?P<value>[^ \t\r\n]++)"
 )
 """What stands behind a name: labels, and a value."""
-_LABEL = re.compile(rb'([A-Za-z_][A-Za-z0-9_]*+)[ \t]*+=[ \t]*+"((?:[^"\\]|\\.)*+)"')
+_LABEL = re.compile(rb'(?<![A-Za-z0-9_])([A-Za-z_][A-Za-z0-9_]*+)[ \t]*+=[ \t]*+"((?:[^"\\]|\\.)*+)"')
 _ESCAPED = re.compile(rb"\\(.)")
 
 
@@ -125,12 +129,26 @@ class _Page(NamedTuple):
     content: bytes
     """Begins with the end of a line, so that each line does."""
 
-    def samples(self, series: _Series) -> Iterator[tuple[dict[bytes, bytes], float | None]]:
+    def samples(self, series: _Series) -> list[tuple[dict[bytes, bytes], float | None]] | None:
         """The labels, where they are wanted, and the values of a family; None for what is no number of 0 or more.
 
-        The lines of a family stand together: the next one ends the search.
+        None where there are more than `MOST_SAMPLES`.
         """
-        needle = b"\n" + series.name
+        places = list(islice(self._find(series.name), MOST_SAMPLES + 1))
+        if len(places) > MOST_SAMPLES:
+            return None
+        found = []
+        for behind in places:
+            sample = _SAMPLE.match(self.content, behind)
+            has_labels = series.where or series.label
+            labels = _read_labels(sample["labels"]) if sample is not None and has_labels else {}
+            if labels.get(series.where, b"") == series.equals:
+                found.append((labels, None if sample is None else _read_number(sample["value"])))
+        return found
+
+    def _find(self, name: bytes) -> Iterator[int]:
+        """Where the samples of a family begin, behind the name. Its lines stand together: the next one ends it."""
+        needle = b"\n" + name
         at = self.content.find(needle)
         end = -1
         while at >= 0:
@@ -138,11 +156,7 @@ class _Page(NamedTuple):
             if self.content[behind : behind + 1] in (b"{", b" ", b"\t"):
                 if end < 0:
                     end = self._end_of_family(behind)
-                sample = _SAMPLE.match(self.content, behind)
-                has_labels = series.where or series.label
-                labels = _read_labels(sample["labels"]) if sample is not None and has_labels else {}
-                if labels.get(series.where, b"") == series.equals:
-                    yield labels, None if sample is None else _read_number(sample["value"])
+                yield behind
             at = self.content.find(needle, behind, end if end >= 0 else len(self.content))
 
     def _end_of_family(self, begin: int) -> int:
@@ -152,10 +166,10 @@ class _Page(NamedTuple):
     def values(self, choices: Sequence[_Series]) -> list[float]:
         """The values of the first of these series that the page has; none where one of them is unknown."""
         for series in choices:
-            values = [
-                _read_size(labels.get(series.label, b"")) if series.label else value
-                for labels, value in self.samples(series)
-            ]
+            samples = self.samples(series)
+            if samples is None:
+                return []
+            values = [_read_size(labels.get(series.label, b"")) if series.label else value for labels, value in samples]
             if values:
                 known = [value for value in values if value is not None]
                 return known if len(known) == len(values) else []
@@ -165,7 +179,7 @@ class _Page(NamedTuple):
         """Of counts."""
         values = self.values(choices)
         total = sum(values)
-        return total if values and math.isfinite(total) else None
+        return total if values else None
 
     def mean(self, choices: Sequence[_Series]) -> float | None:
         """Of ratios, those over 1 taken for 1."""
@@ -182,7 +196,7 @@ class _Page(NamedTuple):
         """What the newest sample says, whose value is the time of its making."""
         newest: dict[bytes, bytes] | None = None
         newest_at_s = 0.0
-        for labels, at_s in self.samples(_Series(name, label=b"running_lora_adapters")):
+        for labels, at_s in self.samples(_Series(name, label=b"running_lora_adapters")) or ():
             if at_s is not None and at_s >= newest_at_s:
                 newest, newest_at_s = labels, at_s
         if newest is None:
@@ -239,12 +253,12 @@ def _unescape(value: bytes) -> bytes:
 
 
 def _read_number(text: bytes) -> float | None:
-    """A number of 0 or more, None for everything else: NaN, Inf, and the `1_000` that only Python takes for one."""
+    """A number of 0 to `LARGEST_NUMBER`, None for all else: NaN, and the `1_000` that only Python takes for one."""
     try:
         value = float(text)
     except ValueError:
         return None
-    return value if 0 <= value < math.inf and b"_" not in text else None
+    return value if 0 <= value <= LARGEST_NUMBER and b"_" not in text else None
 
 
 def _read_size(text: bytes) -> float | None:

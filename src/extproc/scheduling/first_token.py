@@ -22,6 +22,9 @@ EQUAL_S = 0.005
 EQUAL_SHARE = 0.1
 """Times that differ by no more than `EQUAL_S`, and this share of the prefill of the whole prompt, are equal: the
 estimate is no better than that, and among equals the one is chosen that other replicas of the picker choose too."""
+ALIKE = 1.25
+"""Speeds that differ by no more are equal: what is learned of engines of one kind differs by about that, and at the price
+of work it would outweigh everything else."""
 MIDDLE_S = 1.0
 """The time that scores 0.5."""
 
@@ -38,14 +41,19 @@ class FirstTokenScorer:
     def score(self, need: Need) -> Sequence[float]:
         """See `Scorer.score`."""
         now, prompt_tokens = need.now, need.prompt_tokens
+        speeds = [each.load.speed for each in need.candidates]
+        fastest_request_s = min([speed.request_s for speed in speeds])
+        fastest_token_s = min([speed.token_s for speed in speeds])
         waits, works = [], []
         for candidate, cached, requests in zip(need.candidates, need.cached_tokens, need.requests, strict=True):
-            load = candidate.load
-            speed, tokens = load.speed, prompt_tokens - cached
+            load, tokens = candidate.load, prompt_tokens - cached
+            speed = load.speed
+            request_s = speed.request_s if speed.request_s > ALIKE * fastest_request_s else fastest_request_s
+            token_s = speed.token_s if speed.token_s > ALIKE * fastest_token_s else fastest_token_s
             wait_s = load.backlog_s(now) + REQUEST_S * requests
             lack = load.kv_used_ratio(tokens, now) - 1.0 + KV_FREE_RATIO
             waits.append(wait_s if lack <= 0.0 else wait_s + KV_FULL_S * lack / KV_FREE_RATIO)
-            works.append(WORK_PRICE * (speed.request_s + speed.token_s * tokens))
+            works.append(WORK_PRICE * (request_s + token_s * tokens))
         if not need.is_fresh:
             waits = _assume(waits, need.confidences)
         times = [wait_s + work_s for wait_s, work_s in zip(waits, works, strict=True)]

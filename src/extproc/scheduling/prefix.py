@@ -16,6 +16,8 @@ MOST_HOLDERS = 8
 """Endpoints that are remembered by block, the latest: enough to find some that have it among thousands."""
 NOTABLE_RESIZE = 0.05
 """The bytes of a token are learned from each answer that tells: each time, all endpoints' shares would change."""
+MOST_CACHE_BLOCKS = 2_000_000
+"""Over 100 million tokens, for which no engine has room: one that says so would take all shares from the others."""
 DEFAULT_BLOCKS = 8192
 """Blocks of an endpoint whose cache is not known: 2 MiB of text, half a million tokens."""
 
@@ -99,7 +101,10 @@ class PrefixIndex:
         return known
 
     def resize(self, endpoint_id: str, cache_blocks: int) -> None:
-        """The endpoint's own cache holds so many blocks. A change by less than `NOTABLE_RESIZE` is none."""
+        """The endpoint's own cache holds so many blocks, `MOST_CACHE_BLOCKS` at most. A change by less than
+        `NOTABLE_RESIZE` is none.
+        """
+        cache_blocks = min(cache_blocks, MOST_CACHE_BLOCKS)
         endpoint = self.of(endpoint_id)
         if abs(endpoint.cache_blocks - cache_blocks) > NOTABLE_RESIZE * cache_blocks:
             self._cache_blocks += cache_blocks - endpoint.cache_blocks
@@ -146,6 +151,8 @@ class PrefixIndex:
         if self._blocks > self.most_blocks:  # others came since, and some have more than what is their share by now
             for each in self._endpoints.values():
                 self._trim(each)
+                if self._blocks <= self.most_blocks:  # all at once would take long: the next adding goes on
+                    break
 
     def forget(self, endpoint_id: str) -> None:
         """The endpoint is gone, or its cache is empty: it was restarted."""

@@ -104,6 +104,8 @@ def test_no_prompt(content: bytes) -> None:
         pytest.param(b'{"prompt":"a","cache_salt":"s\\u0061lt"}', Prompt(b"a", 1, "salt"), id="a salt"),
         pytest.param(b'{"prompt":"a","cache_salt":5}', Prompt(b"a", 1), id="a salt that is none"),
         pytest.param(b'{"prompt":"a","cache_salt":null}', Prompt(b"a", 1), id="no salt"),
+        pytest.param(b'{"prompt":[1' + b" " * 800_000 + b",2]}", Prompt(b"\xfctokens\xff", 16), id="tokens in blanks"),
+        pytest.param(b'{"prompt":[1.' + b"0" * 800_000 + b"]}", Prompt(b"\xfctokens\xff", 12), id="a token of zeros"),
     ],
 )
 def test_the_whole_prompt(content: bytes, prompt: Prompt) -> None:

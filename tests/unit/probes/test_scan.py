@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from extproc.probes.scan import MOST_ADAPTERS, scan
+from extproc.probes.scan import LARGEST_NUMBER, MOST_ADAPTERS, MOST_SAMPLES, scan
 from extproc.sim.engine import Engine, EngineSettings
 from extproc.sim.meters import HttpMeters
 from extproc.sim.metrics_page import MetricsPage
@@ -174,6 +174,10 @@ def test_names_of_other_releases(page: str, field: str, value: float) -> None:
         pytest.param("vllm:num_requests_waiting NaN\n", None, id="NaN"),
         pytest.param("vllm:num_requests_waiting +Inf\n", None, id="+Inf"),
         pytest.param("vllm:num_requests_waiting 1e999\n", None, id="too large"),
+        pytest.param("vllm:num_requests_waiting 9007199254740992\n", 2.0**53, id="the largest"),
+        pytest.param("vllm:num_requests_waiting 9007199254740994\n", None, id="larger than the largest"),
+        pytest.param("vllm:num_requests_waiting 1\n" * MOST_SAMPLES, float(MOST_SAMPLES), id="many samples"),
+        pytest.param("vllm:num_requests_waiting 1\n" * (MOST_SAMPLES + 1), None, id="too many samples"),
         pytest.param("vllm:num_requests_waiting -1\n", None, id="negative"),
         pytest.param("vllm:num_requests_waiting many\n", None, id="a word"),
         pytest.param("vllm:num_requests_waiting 1_000\n", None, id="a number of Python's alone"),
@@ -283,6 +287,18 @@ def test_a_gauge_of_blocks_that_can_be_none(value: str) -> None:
 def test_adapters(samples: Sequence[tuple[str, str]], adapters: Adapters | None) -> None:
     page = "".join(f"vllm:lora_requests_info{{{labels}}} {value}\n" for labels, value in samples)
     assert read(page).adapters == adapters
+
+
+def test_adapters_of_too_many_samples_are_unknown() -> None:
+    sample = 'vllm:lora_requests_info{running_lora_adapters="a"} 1\n'
+    assert read(sample * MOST_SAMPLES).adapters == Adapters(frozenset("a"))
+    assert read(sample * (MOST_SAMPLES + 1)).adapters is None
+
+
+def test_labels_are_read_in_one_pass() -> None:
+    """Where each letter began a name, this took half an hour."""
+    page = b"vllm:cache_config_info{" + b"a" * 1_000_000 + b',block_size="16"} 1\n'
+    assert read(page).block_tokens == 16
 
 
 def test_sglangs_sum_over_priorities_is_not_counted_twice() -> None:
@@ -428,5 +444,5 @@ def test_a_page_says_what_a_whole_parse_of_it_says(pool: dict[str, list[Any]], h
 def test_nothing_that_is_read_raises(parts: list[bytes], engine: str) -> None:
     load = read(b"".join(parts), engine)
     values = (load.waiting, load.running, load.prompt_tokens, load.cached_tokens, load.prefill_s)
-    assert all(value is None or 0 <= value < math.inf for value in values)
+    assert all(value is None or 0 <= value <= LARGEST_NUMBER * len(parts) for value in values)
     assert load.kv_used_ratio is None or 0 <= load.kv_used_ratio <= 1

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from extproc.scheduling.prefix import (
     BLOCK_BYTES,
     DEFAULT_BLOCKS,
+    MOST_CACHE_BLOCKS,
     MOST_HOLDERS,
     EndpointPrefixes,
     PrefixIndex,
@@ -95,9 +96,10 @@ class Naive:
                 blocks.remove(hash_)
             blocks.append(hash_)
         self.trim(id_)
-        if sum(map(len, self.blocks.values())) > self.most_blocks:
-            for each in self.blocks:
-                self.trim(each)
+        for each in self.blocks:
+            if sum(map(len, self.blocks.values())) <= self.most_blocks:
+                break
+            self.trim(each)
 
     def trim(self, id_: str) -> None:
         total = sum(self.sizes.values())
@@ -275,3 +277,29 @@ def test_who_comes_later_gets_its_share_too() -> None:
     index.add("a", range(100))
     index.add("b", range(100))
     assert (index.of("a").count_known(range(100)), index.of("b").count_known(range(100))) == (50, 50)
+
+
+def test_newcomers_do_not_have_all_the_others_trimmed_at_once() -> None:
+    index = PrefixIndex(1000)
+    for id_ in "abcdefghij":
+        index.resize(id_, 100)
+        index.add(id_, chain_of(id_, 100))
+    index.resize("k", 1000)
+    index.add("k", chain_of("k", 10))
+    kept = sorted(len(index.of(id_).blocks) for id_ in "abcdefghij")
+    assert kept == [50] + [100] * 9
+    assert len(index) <= 1000
+
+
+def test_an_engine_that_boasts_does_not_take_all_from_the_others() -> None:
+    index = PrefixIndex(1000)
+    index.add("a", chain_of("a", 500))
+    index.resize("b", 10**24)
+    index.add("a", chain_of("a", 500))
+    share = 1000 * DEFAULT_BLOCKS // (DEFAULT_BLOCKS + MOST_CACHE_BLOCKS)
+    assert index.of("a").count_known(chain_of("a", 500)) == share > 0
+
+
+def chain_of(id_: str, blocks: int) -> Sequence[int]:
+    """Blocks that no other letter has."""
+    return range(ord(id_) * 1000, ord(id_) * 1000 + blocks)
