@@ -76,4 +76,6 @@ def test_every_setting_named_in_the_documents_exists() -> None:
         if (group, key) not in {("envoy", "lb"), ("envoy", "yaml")}  # Envoy's metadata namespace, a file
     }
     assert ("docs/architecture.md", "requests", "hold") in named
-    assert [each for each in named if f"| `{each[2]}` |" not in reference and each[2] not in ("models", "metrics")] == []
+    assert [
+        each for each in named if f"| `{each[2]}` |" not in reference and each[2] not in ("models", "metrics")
+    ] == []

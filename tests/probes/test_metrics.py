@@ -223,6 +223,16 @@ async def test_a_failed_reading_is_counted_changes_nothing_and_is_tried_again(
         await site.until_waiting(5)
 
 
+async def test_that_pages_cannot_be_read_is_told_once_for_many(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs(2)
+    async with Engine(status=404) as one, Engine(status=404) as other, reading() as site:
+        site.list_pool(one.address, other.address)
+        await site.until(lambda: len(site.failures) >= 6)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "cannot be read" in line]
+    assert len(lines) == 1
+    assert "status 404" in lines[0]
+
+
 async def test_an_engine_that_is_silent_is_a_time_out() -> None:
     async with Engine() as engine, reading(timeout="20ms") as site:
         engine.is_open.clear()
@@ -318,8 +328,8 @@ async def test_the_interval_that_is_in_use_is_told_when_the_size_of_the_pool_cha
         site.list_pool(*(f"127.0.0.1:{port}" for port in range(1, 3_001)))
         assert site.prober.interval_s == 3.0
         assert site.prober.staleness_s == 6.0
-    lines = [line.partition("size of the pool ")[2] for line in capsys.readouterr().err.splitlines()]
-    assert lines == [
+    told = [line.partition("size of the pool ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert [line for line in told if line] == [
         "interval=2s wanted=1s endpoints=2000",
         "interval=3s wanted=1s endpoints=3000",
         "interval=1s wanted=1s endpoints=1000",

@@ -12,13 +12,23 @@ class InFlight:
     def __init__(self) -> None:
         self.total = 0
         self.is_exact = False
-        """The end of responses is seen. Until somebody sets it, these counts say nothing: a zero means "not known"."""
+        """The ends of all responses are seen. Until then these counts say nothing: a zero means "not known"."""
+        self._misses = False
         self._counts: dict[str, int] = {}
         self._tokens: dict[str, float] = {}
         self._endpoints: dict[str, Endpoint] = {}
 
     def __repr__(self) -> str:
         return f"<InFlight {self.total} at {len(self._counts)} endpoints>"
+
+    def see(self) -> None:
+        """A response was shown: its end will be seen."""
+        self.is_exact = not self._misses
+
+    def miss(self) -> None:
+        """A request was sent on whose end will not be seen. From then on the counts are of a part only."""
+        self._misses = True
+        self.is_exact = False
 
     def begin(self, endpoint: Endpoint, work: Work = NO_WORK) -> None:
         """A request is now at `endpoint`."""

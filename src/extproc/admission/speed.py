@@ -14,6 +14,7 @@ HALF_LIFE_S = 30.0
 """Time after which what was seen counts half."""
 LEAST_REQUEST_S, MOST_REQUEST_S = 0.0, 10.0
 LEAST_TOKEN_S, MOST_TOKEN_S = 1e-7, 0.1
+LONGEST_PREFILL_S = 600.0
 LEAST_PACE, MOST_PACE = 0.02, 50.0
 LARGEST_GROWTH = 1e9
 """No engine does more between two readings. It would drown all that was seen, and its square be beyond all numbers."""
@@ -67,7 +68,11 @@ class Speed:
             self._learn_pace(before, after, period_s, keep)
 
     def _add(self, count: float, tokens: float, seconds: float, keep: float) -> None:
-        """Takes in so many requests, known by their sums."""
+        """Takes in so many requests, known by their sums. What no prefill takes is left out: it would spoil the line of
+        all.
+        """
+        if seconds > count * LONGEST_PREFILL_S:
+            return
         self._nn = self._nn * keep + count
         self._nt = self._nt * keep + tokens
         self._tt = self._tt * keep + tokens * tokens / count

@@ -71,7 +71,7 @@ class Director:
                 if known is None and self._policy.unknown_model == "passthrough":
                     answer = self._route_anywhere(request, snapshot, now, rng)
                     return msgspec.structs.replace(answer, model=model) if isinstance(answer, Route) else answer
-                return _refusal(named, model, snapshot)
+                return _refusal(request.rewrite or named, model, snapshot)
             case RouteToAny():
                 admits = self._admission(request, snapshot, now)
                 if answer := self._route(request, snapshot.routable, snapshot.suspects, now, rng, admits=admits):
@@ -158,7 +158,7 @@ def _saturation(model: str | None) -> Reject:
 
 
 def _refusal(named: str, model: str, snapshot: Snapshot) -> Reject:
-    """Why `model` cannot be served, told of the name that the client gave it."""
+    """Why `model` cannot be served, told of the name that it was asked for by."""
     shown = named[:SHOWN_MODEL_CHARACTERS]
     if not any(state.is_ready for state in snapshot.endpoints.values()):
         return Reject(Reason.NO_READY_ENDPOINTS)

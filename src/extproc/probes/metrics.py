@@ -31,6 +31,8 @@ NOTABLE_CHANGE = 1.1
 """Factor by which the interval in use must have changed to be told again."""
 FRESH_INTERVALS = 2
 """A reading that is not older than so many intervals is as new as can be had."""
+TELL_EVERY_S = 10.0
+"""That the load of endpoints is not known is logged at most so often."""
 KIND = "metrics"
 
 _log = Log("probes.metrics")
@@ -97,6 +99,9 @@ class LoadProber:
         self._rng = rng
         self._tasks: dict[str, asyncio.Task[None]] = {}
         """By endpoint id."""
+        self._unread: set[str] = set()
+        """Ids of those whose last reading failed."""
+        self._tell_next_at_s = float("-inf")
         self._slots = asyncio.Semaphore(READINGS_AT_ONCE)
         self._told_interval_s = settings.interval_s
 
@@ -133,6 +138,7 @@ class LoadProber:
             if state is None or old is None or begins_anew(old, state):
                 if (task := self._tasks.pop(id_, None)) is not None:
                     task.cancel()
+                    self._unread.discard(id_)
                 if state is not None:
                     self._tasks[id_] = tasks.create_task(self._watch(id_), name=f"load of {id_}")
         self._tell_interval()
@@ -159,11 +165,28 @@ class LoadProber:
                 load = await self._read(id_)
             except ProbeError as exc:
                 self._meters.count_probe_failure(KIND, exc.failure)
+                self._tell_failure(id_, exc)
                 pause_s = pauses.after_failure(exc, self.interval_s)
             else:
+                self._unread.discard(id_)
                 self._report(id_, load)
                 pause_s = pauses.after_reading(self.interval_s)
             pause_s *= self._rng.uniform(1 - JITTER, 1 + JITTER)
+
+    def _tell_failure(self, id_: str, failure: ProbeError) -> None:
+        """Says that an endpoint's load is not known, when that begins and not of each of many at the same time."""
+        if id_ in self._unread:
+            return
+        self._unread.add(id_)
+        now = self._clock()
+        if now >= self._tell_next_at_s and (state := self._store.snapshot.endpoints.get(id_)) is not None:
+            self._tell_next_at_s = now + TELL_EVERY_S
+            _log.info(
+                "the load of an endpoint is not known, its metrics cannot be read",
+                endpoint=state.endpoint.name,
+                problem=failure,
+                endpoints_like_it=len(self._unread),
+            )
 
     async def _read(self, id_: str) -> EngineLoad:
         """One reading. Errors: ProbeError, also for a page that says nothing of the load.

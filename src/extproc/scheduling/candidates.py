@@ -9,6 +9,7 @@ thousands come hundreds a second.
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
+from math import inf
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -32,6 +33,8 @@ KEY_BYTES = 8
 RING_SIZE = 1 << 64
 RING_AGE_S = 1.0
 """A ring of thousands takes milliseconds to make: while endpoints come and go, one of so long ago will do."""
+VERDICT_AGE_S = 0.05
+"""A tenth of the time between two readings."""
 
 _id_of = attrgetter("id")
 
@@ -83,6 +86,7 @@ class Candidates:
         """As they were given."""
         self.ring = ring
         self._is_ring_old = True
+        self._is_admitted, self._admitted_until_s = True, -inf
         self.is_ordered = len(endpoints) > MOST_COMPARED
         """A shortlist is not all, and tells by its order who is the one for a key; else `rendezvous` does."""
         self._roster = roster
@@ -99,6 +103,15 @@ class Candidates:
     @cached_property
     def _by_address(self) -> dict[str, Endpoint]:
         return {each.address: each for each in self.endpoints}
+
+    def is_admitted(self, admits: Callable[[Iterable[Load]], bool], now: float) -> bool:
+        """What `admits` says of the loads of all. Of many it is asked a few times a second: that costs their number."""
+        if not self.is_ordered:
+            return admits(each.load for each in self.all)
+        if now >= self._admitted_until_s:
+            self._is_admitted = admits(each.load for each in self.all)
+            self._admitted_until_s = now + VERDICT_AGE_S
+        return self._is_admitted
 
     def within(self, subset: Iterable[str]) -> list[Candidate]:
         """The candidates at these addresses."""

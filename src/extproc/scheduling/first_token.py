@@ -23,8 +23,8 @@ EQUAL_SHARE = 0.1
 """Times that differ by no more than `EQUAL_S`, and this share of the prefill of the whole prompt, are equal: the
 estimate is no better than that, and among equals the one is chosen that other replicas of the picker choose too."""
 ALIKE = 1.25
-"""Speeds that differ by no more are equal: what is learned of engines of one kind differs by about that, and at the price
-of work it would outweigh everything else."""
+"""Speeds that differ by no more are equal: what is learned of engines of one kind differs by about that, and at the
+price of work it would outweigh everything else."""
 MIDDLE_S = 1.0
 """The time that scores 0.5."""
 

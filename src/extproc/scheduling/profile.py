@@ -109,8 +109,10 @@ class Profile:
         candidates = known.shortlist(beginning, key, rng, now=now) if is_open else known.within(request.subset or ())
         if not candidates:
             return Choice(())
-        if admits is not None and not admits(each.load for each in (known.all if is_open else candidates)):
-            return Choice((), is_full=True)
+        if admits is not None:
+            is_admitted = known.is_admitted(admits, now) if is_open else admits(each.load for each in candidates)
+            if not is_admitted:
+                return Choice((), is_full=True)
         rank = _ranking(key, candidates, rng, is_ordered=is_open and known.is_ordered)
         per_token = self._tokens.bytes_per_token(name)
         size_bytes = prompt.size_bytes if prompt is not None else 0

@@ -290,6 +290,7 @@ class ExtProcService:
             self._count_answer("replied" if isinstance(outcome, Reply) else outcome.refusal.code, request)
         else:
             self._count_answer("routed", request)
+            self._in_flight.miss()
         for answer in others:
             await self._send(answer, context)
         self._metrics.count_message(last.kind, "out")

@@ -54,7 +54,8 @@ class ResponseRecord:
             if self._usage is not None:
                 self._read_usage(self._usage, event.chunk)
         elif isinstance(event, ResponseHeaders):
-            self.has_headers = self._in_flight.is_exact = True
+            self.has_headers = True
+            self._in_flight.see()
             self._metrics.observe_headers(self._model, event.status, self._clock() - self._decided_at_s)
             if event.served_by is not None and event.served_by != self._endpoint.address:
                 self._move(event.served_by)

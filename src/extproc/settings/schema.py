@@ -383,8 +383,8 @@ class SchedulingSettings(Group):
 
 
 class AdmissionSettings(Group):
-    """When requests that can be shed, those of a negative priority, are refused with a 429: while the endpoints that could
-    serve have, on average, reached one of these limits.
+    """When requests that can be shed, those of a negative priority, are refused with a 429: while the endpoints that
+    could serve have, on average, reached one of these limits.
     """
 
     queue_depth: Annotated[float | None, Field(ge=0, strict=False, allow_inf_nan=False)] = setting(

@@ -65,3 +65,19 @@ def test_tokens_are_those_of_the_requests_there_and_never_less_than_none(tokens:
 
 def test_until_ends_are_seen_counts_say_nothing() -> None:
     assert InFlight().is_exact is False
+
+
+@pytest.mark.parametrize(
+    ("events", "is_exact"),
+    [
+        pytest.param(["see"], True, id="all ends are seen"),
+        pytest.param(["see", "miss"], False, id="one will not be"),
+        pytest.param(["miss", "see"], False, id="nor would it be later"),
+        pytest.param(["miss"], False, id="none"),
+    ],
+)
+def test_counts_of_a_part_are_not_exact(events: list[str], is_exact: bool) -> None:
+    in_flight = InFlight()
+    for event in events:
+        getattr(in_flight, event)()
+    assert in_flight.is_exact is is_exact

@@ -1,7 +1,7 @@
 """scheduling/candidates: whom a request is compared among."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from random import Random
 
 import pytest
@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tests.unit.known import endpoint
 from tests.unit.scheduling.pool import Told
 
-from extproc.scheduling.candidates import MOST_COMPARED, Candidates, Roster, rendezvous
-from extproc.scheduling.interfaces import Candidate
+from extproc.scheduling.candidates import MOST_COMPARED, VERDICT_AGE_S, Candidates, Roster, rendezvous
+from extproc.scheduling.interfaces import Candidate, Load
 from extproc.scheduling.prefix import PrefixIndex, hash_text
 from extproc.values.endpoint import Endpoint
 
@@ -128,3 +128,20 @@ def test_keys_are_shared_out(size: int, most: float) -> None:
     """The most that one gets, to the mean."""
     shares = Counter(favourites(fleet(size)))
     assert max(shares.values()) < most * len(KEYS) / size
+
+
+@pytest.mark.parametrize(
+    ("size", "asked"),
+    [pytest.param(MOST_COMPARED, 3, id="few: each time"), pytest.param(MOST_COMPARED + 1, 2, id="many: now and then")],
+)
+def test_how_often_admission_is_asked(size: int, asked: int) -> None:
+    verdicts: list[int] = []
+
+    def admits(loads: Iterable[Load]) -> bool:
+        verdicts.append(len(list(loads)))
+        return len(verdicts) % 2 == 0
+
+    known = candidates_of(fleet(size))
+    told = [known.is_admitted(admits, now) for now in (1.0, 1.0 + VERDICT_AGE_S / 2, 1.0 + VERDICT_AGE_S)]
+    assert verdicts == [size] * asked
+    assert told == ([False, True, False] if asked == 3 else [False, False, True])
