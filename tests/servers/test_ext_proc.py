@@ -225,7 +225,7 @@ async def test_another_name_is_written_into_the_body(site: Site, body: bytes, re
     [
         pytest.param({"content-encoding": "gzip"}, gzip.compress(FAST_BODY), 415, "content-encoding `gzip`", id="gzip"),
         pytest.param({}, b'{"model":"fast","model":"fast"}', 400, "`model` must stand there once", id="named twice"),
-        pytest.param({"x-gateway-model-name-rewrite": "none"}, BODY, 404, "`phi`", id="a header for nothing"),
+        pytest.param({"x-gateway-model-name-rewrite": "none"}, BODY, 404, "`none`", id="a header for nothing"),
     ],
 )
 async def test_a_name_that_cannot_be_written_is_refused_and_nothing_is_counted(

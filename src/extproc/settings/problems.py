@@ -114,6 +114,6 @@ def _keys_at(path: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:
             group = next(
                 field.annotation for name, field in group.model_fields.items() if (field.alias or name) == part
             )
-            if get_origin(group) is tuple:
+            if get_origin(group) in (tuple, list):
                 group = get_args(group)[0]
     return [field.alias or name for name, field in group.model_fields.items()]
