@@ -76,7 +76,6 @@ async def test_a_goal_is_judged_from_its_runs() -> None:
 
 
 def test_the_plot_is_drawn_the_same_each_time(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     from bench.policies.plot import draw
 
     section = sections(None, size=80, policies=("round robin", "ours, detach"))[0]
