@@ -399,6 +399,17 @@ async def test_a_tracked_request_is_in_flight_to_the_end_of_its_stream() -> None
         assert site.outcomes("routed", "phi") == 1
 
 
+async def test_once_a_request_has_left_counts_in_flight_are_no_longer_exact() -> None:
+    """A direct Envoy's stream leaves with its answer, while one through a proxy is followed to its end."""
+    async with Site().serve() as site:
+        site.list_models("phi")
+        site.in_flight.see()
+        assert site.in_flight.is_exact
+        assert read_verdict(bytes(await answer(await site.send(*post(BODY))))).destination == PHI.address
+        await site.idle()
+        assert not site.in_flight.is_exact
+
+
 async def test_a_body_is_held_until_its_answer_is_sent() -> None:
     """The caller takes its time to read: so long the stream is open, and its bytes count against `maxHeldBytes`."""
     body = json.dumps({"model": "phi", "prompt": "x" * 20_000_000}).encode()

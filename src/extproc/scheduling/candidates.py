@@ -44,6 +44,8 @@ class Roster:
 
     def __init__(self, *, filters: Sequence[Filter], load_of: Callable[[str], Load], prefixes: PrefixIndex) -> None:
         self.prefixes = prefixes
+        self.version = 0
+        """Another one after each that was forgotten: candidates that were taken from here before may be out of date."""
         self._filters = tuple(filters)
         self._load_of = load_of
         self._known: dict[str, tuple[Endpoint, Candidate | None]] = {}
@@ -66,6 +68,7 @@ class Roster:
     def forget(self, endpoint_id: str) -> None:
         """The endpoint is gone or began anew: its load and prefixes are others from now on."""
         self._known.pop(endpoint_id, None)
+        self.version += 1
 
 
 class Ring(NamedTuple):
@@ -85,20 +88,26 @@ class Candidates:
         self.endpoints = endpoints
         """As they were given."""
         self.ring = ring
-        self._is_ring_old = True
+        self._ring_version = -1
+        """That of the roster when the ring was made of these endpoints; -1 where it was made of others."""
         self._is_admitted, self._admitted_until_s = True, -inf
         self.is_ordered = len(endpoints) > MOST_COMPARED
         """A shortlist is not all, and tells by its order who is the one for a key; else `rendezvous` does."""
         self._roster = roster
+        self._all: list[Candidate] = []
+        self._version = -1
 
     def __repr__(self) -> str:
         return f"<Candidates of {len(self.endpoints)}>"
 
-    @cached_property
+    @property
     def all(self) -> Sequence[Candidate]:
         """Every candidate."""
-        found = map(self._roster.of, self.endpoints)
-        return [each for each in found if each is not None]
+        if self._version != self._roster.version:
+            found = map(self._roster.of, self.endpoints)
+            self._all = [each for each in found if each is not None]
+            self._version = self._roster.version
+        return self._all
 
     @cached_property
     def _by_address(self) -> dict[str, Endpoint]:
@@ -160,9 +169,10 @@ class Candidates:
         Source: Appleton and O'Reilly, "Multi-probe consistent hashing", 2015.
         """
         ring = self.ring
-        if ring is None or (self._is_ring_old and now - ring.made_at_s > RING_AGE_S):
+        is_current = self._ring_version == self._roster.version
+        if ring is None or (not is_current and now - ring.made_at_s > RING_AGE_S):
             ring = self.ring = self._make_ring(now)
-            self._is_ring_old = False
+            self._ring_version, is_current = self._roster.version, True
         found: dict[Candidate, int] = {}
         for number in range(PROBES):
             place = xxh3_64_intdigest(key.to_bytes(KEY_BYTES, "little"), number)
@@ -170,7 +180,7 @@ class Candidates:
             for step in range(len(ring.seeds)):
                 at = (start + step) % len(ring.seeds)
                 candidate: Candidate | None = ring.candidates[at]
-                if self._is_ring_old:
+                if not is_current:
                     candidate = self._find(ring.candidates[at].endpoint.id)
                 if candidate is not None:
                     distance = (ring.seeds[at] - place) % RING_SIZE

@@ -171,3 +171,31 @@ def test_whatever_an_engine_says_it_stays_within_bounds(said: list[EngineLoad]) 
 
 def test_repr_tells_what_it_knows() -> None:
     assert repr(Speed()).startswith("<Speed ")
+
+
+def test_prompts_of_one_length_tell_what_they_take() -> None:
+    """Where a line would begin below nothing, the tokens alone take the time."""
+    speed = Speed()
+    learn(speed, pages(request_s=0.0, token_s=0.000025, lengths=[2000] * 10))
+    assert speed.work_s(2000) == pytest.approx(0.05, rel=0.25)
+
+
+def test_an_engine_that_did_nothing_yet_is_believed_to_be_like_the_others() -> None:
+    pool = Speed()
+    busy, idle = Speed(pool), Speed(pool)
+    readings = pages(request_s=0.01, token_s=0.001, lengths=[100, 4000] * 10)
+    learn(busy, readings)
+    idle.learn(EngineLoad(0.0), EngineLoad(1.0))
+    assert told(idle)[:2] == told(pool)[:2] != told(Speed())[:2]
+
+
+def test_seconds_that_no_prefill_takes_spoil_no_line() -> None:
+    pool = Speed()
+    learn(
+        Speed(pool),
+        [
+            EngineLoad(0.0, prefills=0.0, prefill_tokens=0.0, prefill_s=0.0),
+            EngineLoad(1.0, prefills=1.0, prefill_tokens=10.0, prefill_s=1e9),
+        ],
+    )
+    assert told(pool) == told(Speed())

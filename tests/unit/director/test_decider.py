@@ -291,6 +291,17 @@ def test_an_endpoint_that_is_forgotten_has_no_beginnings_any_more() -> None:
     assert routed(by, asked(text=TEXT), anew).work.cached_tokens == 0.0
 
 
+def test_an_endpoint_that_is_forgotten_is_another_one_from_then_on() -> None:
+    """What it had in its queue goes with it, though the same endpoints serve the model."""
+    by, snapshot = decider(), serving("a", "b")
+    by.report("a", EngineLoad(NOW, waiting=50, running=50), now=NOW)
+    by.report("b", EngineLoad(NOW, waiting=10, running=10), now=NOW)
+    assert routed(by, asked(), snapshot).endpoints[0].id == "b"
+    by.forget("a")
+    by.report("a", EngineLoad(NOW + 1, waiting=0, running=0), now=NOW + 1)
+    assert routed(by, asked(), snapshot, now=NOW + 1).endpoints[0].id == "a"
+
+
 def test_requests_that_no_reading_shows_yet_count() -> None:
     """A burst between two readings does not all go where there was the least to do."""
     by, snapshot = decider(), serving(*"abcd")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.unit.known import endpoint
 from tests.unit.scheduling.pool import Told
 
-from extproc.scheduling.candidates import MOST_COMPARED, VERDICT_AGE_S, Candidates, Roster, rendezvous
+from extproc.scheduling.candidates import MOST_COMPARED, RING_AGE_S, VERDICT_AGE_S, Candidates, Roster, rendezvous
 from extproc.scheduling.interfaces import Candidate, Load
 from extproc.scheduling.prefix import PrefixIndex, hash_text
 from extproc.values.endpoint import Endpoint
@@ -145,3 +145,17 @@ def test_how_often_admission_is_asked(size: int, asked: int) -> None:
     told = [known.is_admitted(admits, now) for now in (1.0, 1.0 + VERDICT_AGE_S / 2, 1.0 + VERDICT_AGE_S)]
     assert verdicts == [size] * asked
     assert told == ([False, True, False] if asked == 3 else [False, False, True])
+
+
+def test_while_endpoints_come_and_go_a_ring_of_a_moment_ago_will_do() -> None:
+    before = candidates_of(fleet(100))
+    first = before.shortlist((), KEYS[0], Random(0), now=0.0)[0].endpoint
+    roster = Roster(filters=[], load_of=lambda _: Told(), prefixes=PrefixIndex(1000))
+    left = Candidates([each for each in fleet(100) if each.id != first.id], roster, ring=before.ring)
+    second = left.shortlist((), KEYS[0], Random(0), now=RING_AGE_S)[0].endpoint
+    assert second.id != first.id, "one that is gone is passed over"
+    assert left.ring is before.ring
+    left.shortlist((), KEYS[0], Random(0), now=RING_AGE_S + 0.1)
+    assert left.ring is not None
+    assert left.ring.made_at_s == RING_AGE_S + 0.1
+    assert len(left.ring.seeds) == 99

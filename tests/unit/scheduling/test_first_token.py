@@ -70,3 +70,25 @@ def test_without_a_prompt_the_queue_decides() -> None:
     loads = [Told(), Told(backlog_s=1.0)]
     first, second = FirstTokenScorer().score(need(loads, prompt_tokens=0.0))
     assert first > second
+
+
+@pytest.mark.parametrize(
+    ("unread", "known_s", "is_taken"),
+    [
+        pytest.param({"is_read": False}, 20.0, False, id="never read: as busy as the others"),
+        pytest.param({"confidence": 0.0}, 20.0, False, id="read too long ago"),
+        pytest.param({}, 20.0, True, id="read as idle"),
+        pytest.param({"is_read": False, "backlog_s": 1e6}, 20.0, False, id="what was sent there counts all the same"),
+    ],
+)
+def test_unknown_is_not_idle(unread: dict[str, Any], known_s: float, is_taken: bool) -> None:
+    first, second, third = scores(unread, {"backlog_s": known_s}, {"backlog_s": known_s * 3})
+    assert (first > second) is is_taken
+    assert second > third
+
+
+def test_speeds_within_a_quarter_are_equal() -> None:
+    own_s = {"request_s": 1.0}
+    near, far = scores(own_s, {"request_s": 1.2}), scores(own_s, {"request_s": 1.5})
+    assert near[0] == near[1]
+    assert far[0] > far[1]
