@@ -16,8 +16,8 @@ from extproc.values.load import EngineLoad
 from extproc.values.snapshot import Snapshot
 
 READINGS_PER_S = 500
-"""The interval grows with a pool that would need more: a reading of 60 KB takes 0.65 ms of a core, and with twice as many
-a pool of 5,000 pods that change left no time for picks. Source: docs/performance.md, P6 and p-pods."""
+"""The interval grows with a pool that would need more: a reading of 60 KB takes 0.65 ms of a core, and with twice as
+many a pool of 5,000 pods that change left no time for picks. Source: docs/performance.md, P6 and p-pods."""
 JITTER = 0.1
 READINGS_AT_A_TICK = 8
 """Readings begin together, some at a time: 100 endpoints' cost 0.6 ms each when each wakes everybody up by itself, and
