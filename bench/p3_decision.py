@@ -18,7 +18,7 @@ from envoy_data_plane.envoy.service.ext_proc.v3 import HttpBody, HttpHeaders, Pr
 
 from bench.results import BenchError, Ratio, Result
 from extproc.admission.held import HeldBytes
-from extproc.director.decider import build_decider
+from extproc.director.decider import Decider
 from extproc.parsers.request import parse_request
 from extproc.protocol.codec import decode, encode
 from extproc.protocol.commands import Decide, Replace
@@ -97,7 +97,7 @@ class _Requests:
         self._numbers = cycle(range(PROMPTS))
         self._head = RequestHead("POST", "/v1/chat/completions", {"content-type": "application/json"})
         self._bodies = [json_body(prompt_bytes, number) for number in range(PROMPTS)]
-        self._decider = build_decider(settings)
+        self._decider = Decider(settings)
         self._snapshot = _snapshot(endpoints)
         now = time.monotonic()
         for id_ in self._snapshot.endpoints:

@@ -13,7 +13,7 @@ from random import Random
 
 import msgspec
 
-from extproc.director.decider import build_decider
+from extproc.director.decider import Decider
 from extproc.registry.changes import Change, Listing, ModelsListed, PoolListed, RoundCompleted
 from extproc.registry.store import Store
 from extproc.settings.schema import Settings
@@ -86,7 +86,7 @@ class Churn:
         self._rng = Random(seed)
         self._pods = [_Pod(number, "b" if number == 0 else "a") for number in range(PODS)]
         self._addresses = count(PODS)
-        self._decider = build_decider(Settings())
+        self._decider = Decider(Settings())
         self._store = Store(Pool("bench"))
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._order = count()

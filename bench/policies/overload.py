@@ -6,7 +6,6 @@ import msgspec
 
 from bench.policies.cases import Case, capacity, load_workload
 from bench.policies.catalogue import make_shedding
-from bench.policies.figures import quantile
 from bench.policies.replay import Fleet, Replay
 
 LOAD = 1.5
@@ -24,8 +23,6 @@ class Overload(msgspec.Struct, frozen=True):
     """Requests that may not be shed, completed a second."""
     rest_soon: float
     """The share of them that had their first token within `SOON_S`."""
-    rest_p90_s: float
-    """Their time to first token."""
     rest_refused: int
     sheddable: int
     shed: int
@@ -56,7 +53,6 @@ def run_overload(workload: str, *, size: int, with_sheddable: bool) -> Overload:
     return Overload(
         rest_per_s=len(done) / (end_s - from_s),
         rest_soon=sum(wait <= SOON_S for wait in waits) / len(waits),
-        rest_p90_s=quantile(waits, 0.9),
         rest_refused=sum(job.objective is None for job, _ in refused),
         sheddable=sum(job.objective is not None for job in jobs),
         shed=sum(job.objective is not None for job, _ in refused),

@@ -6,7 +6,7 @@
 from random import Random
 
 from bench.policies.jobs import Job
-from extproc.director.decider import build_decider
+from extproc.director.decider import Decider
 from extproc.registry.changes import ModelsListed, NamesListed, PoolListed
 from extproc.registry.store import Store
 from extproc.settings.schema import Settings
@@ -29,7 +29,7 @@ class Picker:
     def __init__(self, rng: Random, settings: Settings, *, tracks: bool) -> None:
         self._rng = rng
         self._tracks = tracks
-        self._decider = build_decider(settings)
+        self._decider = Decider(settings)
         self._decider.in_flight.is_exact = tracks
         self._store = Store(Pool("bench"))
         self._store.apply(NamesListed(objectives=settings.admission.objectives), now=0.0)

@@ -31,7 +31,7 @@ class Policy(Protocol):
 
 
 class Simple:
-    """What needs to know no more than which engines there are."""
+    """What needs to know no more than which engines there are: all of a `Policy` but its choice."""
 
     reads_loads = False
 
@@ -44,10 +44,6 @@ class Simple:
 
     def end(self, engine: int, job: Job, *, now: float) -> None:
         """See `Policy.end`."""
-
-    def choose(self, job: Job, *, now: float) -> int | Reject:
-        """See `Policy.choose`."""
-        raise NotImplementedError
 
     def join(self, engine: int, *, now: float) -> None:
         """See `Policy.join`."""

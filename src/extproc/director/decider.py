@@ -12,7 +12,7 @@ from extproc.values.load import EngineLoad
 
 
 class Decider:
-    """A director, and the memory that decisions and readings change. It is changed by nothing but these methods."""
+    """A director, and the memory that decisions and readings change, with nothing in it yet."""
 
     def __init__(self, settings: Settings) -> None:
         scheduling, admission = settings.scheduling, settings.admission
@@ -57,8 +57,3 @@ class Decider:
         self.loads.forget(endpoint_id)
         self.prefixes.forget(endpoint_id)
         self._profile.forget(endpoint_id)
-
-
-def build_decider(settings: Settings) -> Decider:
-    """A decider that knows nothing yet."""
-    return Decider(settings)

@@ -20,7 +20,7 @@ CONNECT_TIMEOUT_S = 0.3
 """Short, so that three failures to connect fit into the second that makes an endpoint suspect."""
 KNOCK_AFTER_S = 0.5
 METRICS_KEY_AGE_S = 1.0
-"""A thousand pages a second need no thousand readings of the file with the key."""
+"""Hundreds of pages a second need no hundreds of readings of the file with the key."""
 LARGEST_ANSWER_BYTES = 4 << 20
 MOST_MODELS = 10_000
 LONGEST_NAME = 512

@@ -105,5 +105,4 @@ class RoundCompleted(msgspec.Struct, frozen=True, tag=True):
     started_at_s: float
 
 
-ProbeOutcome = ModelsListed | ProbeFailed
 Change = PoolListed | PoolChanged | NamesListed | ModelsListed | ProbeFailed | FirstAnswerOverdue | RoundCompleted

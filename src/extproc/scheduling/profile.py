@@ -98,10 +98,9 @@ class Profile:
 
         `now` is in monotonic seconds. Nothing that is kept here changes a choice: the same call explains it.
         """
-        hashes: tuple[int, ...] = ()
         prompt, name = request.prompt, model or ""
-        if prompt is not None:
-            hashes = hash_blocks(prompt.text, model=name, salt=prompt.salt)
+        hashes = hash_blocks(prompt.text, model=name, salt=prompt.salt) if prompt is not None else ()
+        size_bytes = prompt.size_bytes if prompt is not None else 0
         key = self._key(request, hashes)
         known = self._know(endpoints, model)
         is_open = request.subset is None
@@ -114,15 +113,9 @@ class Profile:
             if not is_admitted:
                 return Choice((), is_full=True)
         rank = _ranking(key, candidates, rng, is_ordered=is_open and known.is_ordered)
-        per_token = self._tokens.bytes_per_token(name)
-        size_bytes = prompt.size_bytes if prompt is not None else 0
-        block_tokens = BLOCK_BYTES / per_token
+        block_tokens = BLOCK_BYTES / self._tokens.bytes_per_token(name)
         prompt_tokens = size_bytes / BLOCK_BYTES * block_tokens  # by the same factor: never less than those cached
-        cached = (
-            [each.prefixes.count_known(beginning) * block_tokens for each in candidates]
-            if beginning
-            else [0.0] * len(candidates)
-        )
+        cached = _cached_tokens(beginning, candidates, block_tokens)
         need = Need(
             candidates,
             model=model,
@@ -168,6 +161,13 @@ class Profile:
     def forget(self, endpoint_id: str) -> None:
         """The endpoint is gone or began anew."""
         self._roster.forget(endpoint_id)
+
+
+def _cached_tokens(hashes: Sequence[int], candidates: Sequence[Candidate], block_tokens: float) -> Sequence[float]:
+    """Tokens that each candidate is thought to have of blocks that at least one endpoint has."""
+    if not hashes:
+        return [0.0] * len(candidates)
+    return [each.prefixes.count_known(hashes) * block_tokens for each in candidates]
 
 
 def _ranking(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from tests.unit.known import answered, endpoint, failed, known_after, said
 
-from extproc.director.decider import Decider, build_decider
+from extproc.director.decider import Decider
 from extproc.registry.changes import Change, Failure, Listing, NamesListed, PoolChanged, PoolListed
 from extproc.registry.reduce import SUSPECT_FAILURES
 from extproc.scheduling.candidates import MOST_COMPARED
@@ -35,7 +35,7 @@ OBJECTIVES = NamesListed(objectives={"batch": -1})
 
 
 def decider(**groups: Any) -> Decider:
-    return build_decider(Settings.model_validate(groups))
+    return Decider(Settings.model_validate(groups))
 
 
 def asked(model: str | None = "m", text: bytes | None = None, **about: Any) -> InferenceRequest:
