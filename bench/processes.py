@@ -153,13 +153,14 @@ class Picker(PythonServer):
         super().__init__(
             *("extproc", "serve", *source, "--secure-serving=false", "--listen-address=127.0.0.1"),
             *("--grpc-port=0", "--grpc-health-port=0", "--metrics-port=0", "--drain-delay=0s"),
+            *("--admin-grpc-port=0", "--admin-http-port=0"),
             *((f"--config-text={json.dumps(dict(config))}",) if config else ()),
         )
         self.address = ""
         self._metrics_port = 0
 
     async def _become_ready(self) -> None:
-        ports = await self._line(r" serving .* grpc=(\d+) .*metrics=(\d+)")
+        ports = await self._line(r" serving .* grpc=(\d+) .* metrics=(\d+)")
         self.address, self._metrics_port = f"127.0.0.1:{ports[1]}", int(ports[2])
         await self._line(r" ready endpoints=")
 

@@ -1,7 +1,8 @@
 """Generates `src/extproc/_gen/` (or the folder given as argument) from the .proto files beside this script.
 
 protoc's Python imports start at the proto root (`from envoy.config.core.v3 import …`), which would claim the top-level
-package name `envoy`; they are rewritten to live below `extproc._gen`.
+package name `envoy`; they are rewritten to live below `extproc._gen`. Of our own services the gRPC stubs are generated
+too; Envoy's one is served without.
 """
 
 import re
@@ -14,7 +15,7 @@ from grpc_tools import protoc
 
 ROOT = Path(__file__).parent
 DEFAULT_TARGET = ROOT.parent / "src" / "extproc" / "_gen"
-ABSOLUTE_IMPORT = re.compile(r"^from (envoy(?:\.\w+)*) import ", re.MULTILINE)
+ABSOLUTE_IMPORT = re.compile(r"^from ((?:envoy|extproc)(?:\.\w+)*) import ", re.MULTILINE)
 
 
 def generate(target: Path) -> None:
@@ -27,7 +28,9 @@ def generate(target: Path) -> None:
     well_known = resources.files("grpc_tools") / "_proto"
     files = sorted(str(path.relative_to(ROOT)) for path in ROOT.rglob("*.proto"))
     arguments = ["protoc", f"-I{ROOT}", f"-I{well_known}", f"--python_out={target}", f"--pyi_out={target}", *files]
-    if status := protoc.main(arguments):
+    ours = [file for file in files if file.startswith("extproc/")]
+    stubs = ["protoc", f"-I{ROOT}", f"-I{well_known}", f"--grpc_python_out={target}", *ours]
+    if status := protoc.main(arguments) or protoc.main(stubs):
         raise SystemExit(status)
     for module in [*target.rglob("*.py"), *target.rglob("*.pyi")]:
         module.write_text(ABSOLUTE_IMPORT.sub(r"from extproc._gen.\1 import ", module.read_text()))

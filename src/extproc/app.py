@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection
 from extproc import __version__
 from extproc.admission.held import HeldBytes
 from extproc.director.decider import Decider
+from extproc.director.explain import Explainer
 from extproc.errors import ConfigError, MissingError, Problem
 from extproc.probes.client import Client, find_problems
 from extproc.probes.metrics import LoadProber
@@ -25,16 +26,23 @@ from extproc.protocol.plan import Policy
 from extproc.registry.changes import NamesListed
 from extproc.registry.store import Store
 from extproc.servers import health
+from extproc.servers.admin.server import AdminServer
+from extproc.servers.admin.views import Views
 from extproc.servers.decisions import Decisions
 from extproc.servers.ext_proc import ExtProcService
 from extproc.servers.health import Health
 from extproc.servers.listen import build_grpc_server, open_port
 from extproc.servers.metrics_http import MetricsServer
 from extproc.servers.tls import Certificate, load_certificate
+from extproc.settings.load import Loaded
 from extproc.settings.schema import Settings
 from extproc.sources.choice import Source, open_source
-from extproc.telemetry.logs import Log, join_names, log_changes
+from extproc.telemetry.callers import Callers
+from extproc.telemetry.changes import join_names
+from extproc.telemetry.journal import Journal
+from extproc.telemetry.logs import Log, log_changes, log_decision
 from extproc.telemetry.metrics import Metrics
+from extproc.values.admin import ConfigFile
 from extproc.values.load import EngineLoad
 from extproc.values.snapshot import Snapshot
 
@@ -52,14 +60,16 @@ class App:
 
     def __init__(
         self,
-        settings: Settings,
+        loaded: Loaded,
         source: Source,
         certificate: Certificate | None,
         *,
         clock: Callable[[], float],
+        wall_clock: Callable[[], float],
         rng: Random,
     ) -> None:
-        self._settings = settings
+        self._loaded = loaded
+        settings = self._settings = loaded.settings
         self._source = source
         self._certificate = certificate
         self._clock = clock
@@ -92,6 +102,7 @@ class App:
             clock=clock,
             rng=rng,
         )
+        self._journal = Journal(clock=clock, wall_clock=wall_clock)
         decisions = Decisions(
             director=decider.director,
             store=self._store,
@@ -103,13 +114,16 @@ class App:
             clock=clock,
             rng=rng,
             session_header=settings.scheduling.session_header,
+            observers=(log_decision, self._journal.note_decision),
         )
+        callers = Callers(clock=clock)
         self._ext_proc = ExtProcService(
             decisions=decisions,
             find_endpoint=self._store.endpoint_at,
             budget=HeldBytes(settings.requests.max_held_bytes),
             in_flight=decider.in_flight,
             metrics=self._metrics,
+            callers=callers,
             policy=Policy(
                 max_body_bytes=settings.requests.max_body_bytes,
                 request_body=BodyMode[settings.envoy.request_body_mode],
@@ -126,18 +140,44 @@ class App:
         )
         self._health = Health()
         self._metrics_server = MetricsServer(self._metrics.registry)
+        views = Views(
+            store=self._store,
+            explainer=Explainer(decider),
+            readings=decider.loads.readings,
+            reading_problem=self._load_prober.problem_of,
+            in_flight=decider.in_flight,
+            counts=self._metrics,
+            callers=callers,
+            open_streams=lambda: self._ext_proc.open_streams,
+            is_ready=lambda: self._health.is_ready,
+            journal=self._journal,
+            config=self,
+            clock=clock,
+            rng=rng,
+        )
+        self._admin = AdminServer(views, settings.admin)
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._is_complete = asyncio.Event()
         self._due: set[str] = set()
         """Ids of the endpoints whose first probe is waited for."""
         self._store.subscribe(log_changes)
+        self._store.subscribe(self._journal.note_changes)
         self._store.subscribe(partial(_forget, decider))
         self._store.subscribe(self._doubt_suspects)
         self._store.subscribe(self._note_complete)
 
     def __repr__(self) -> str:
         return f"<App {self._source!r}>"
+
+    @property
+    def loaded(self) -> Loaded:
+        """The settings in effect, and where they come from."""
+        return self._loaded
+
+    def file(self) -> ConfigFile | None:
+        """The file that the settings in effect come from."""
+        return None
 
     def stop(self) -> None:
         """Asks the server to stop in peace; asked again, at once."""
@@ -186,6 +226,7 @@ class App:
                     health_server, address, server.grpc_health_port, purpose="health", setting="grpc-health-port"
                 ),
                 "metrics": await self._metrics_server.start(address, server.metrics_port),
+                **await self._admin.start(),
             }
             await grpc_server.start()
             await health_server.start()
@@ -215,6 +256,7 @@ class App:
             await grpc_server.stop(0)
             await health_server.stop(0)
             await self._metrics_server.stop()
+            await self._admin.stop()
         _log.info("stopped")
 
     async def _become_ready(self) -> None:
@@ -369,12 +411,20 @@ def read_inputs(settings: Settings, *, environ: Mapping[str, str], clock: Callab
     return Inputs(source, certificate, problems, missing)
 
 
-def build(settings: Settings, *, environ: Mapping[str, str], clock: Callable[[], float], rng: Random) -> App:
-    """A server for `settings`, with nothing started yet. `clock` gives monotonic seconds, the event loop's own.
+def build(
+    loaded: Loaded,
+    *,
+    environ: Mapping[str, str],
+    clock: Callable[[], float],
+    wall_clock: Callable[[], float],
+    rng: Random,
+) -> App:
+    """A server for the settings that were loaded, with nothing started yet. `clock` gives monotonic seconds, the event
+    loop's own; `wall_clock` those since 1970.
 
     Errors: ConfigError with every problem that would keep it from serving as asked.
     """
-    source, certificate, problems, missing = read_inputs(settings, environ=environ, clock=clock, rng=rng)
+    source, certificate, problems, missing = read_inputs(loaded.settings, environ=environ, clock=clock, rng=rng)
     if problems or missing or source is None:
         raise ConfigError("settings", [*missing, *problems])
-    return App(settings, source, certificate, clock=clock, rng=rng)
+    return App(loaded, source, certificate, clock=clock, wall_clock=wall_clock, rng=rng)

@@ -21,10 +21,15 @@ FLAGS = (
     "--grpc-port=0",
     "--grpc-health-port=0",
     "--metrics-port=0",
+    "--admin-grpc-port=0",
+    "--admin-http-port=0",
     "--drain-delay=0s",
     "--drain-timeout=2s",
 )
-PORTS = re.compile(r"serving .*grpc=(?P<grpc>\d+) health=(?P<health>\d+) metrics=(?P<metrics>\d+)")
+PORTS = re.compile(
+    r"serving .*grpc=(?P<grpc>\d+) health=(?P<health>\d+) metrics=(?P<metrics>\d+)"
+    r" admin_grpc=(?P<admin_grpc>\d+) admin_http=(?P<admin_http>\d+)"
+)
 
 
 class Picker:
@@ -75,6 +80,16 @@ class Picker:
     def health_address(self) -> str:
         """`ip:port` of the health service."""
         return f"127.0.0.1:{self._ports['health']}"
+
+    @property
+    def admin_address(self) -> str:
+        """`ip:port` of the admin service."""
+        return f"127.0.0.1:{self._ports['admin_grpc']}"
+
+    @property
+    def page_url(self) -> str:
+        """URL of the page."""
+        return f"http://127.0.0.1:{self._ports['admin_http']}/"
 
     @property
     def metrics_url(self) -> str:

@@ -14,6 +14,7 @@ from extproc.probes.metrics import LoadProber, Pauses, reading_interval_s, tick_
 from extproc.registry.changes import Failure, Listing, PoolChanged, PoolListed
 from extproc.registry.store import Store
 from extproc.settings.schema import ProbeSettings
+from extproc.settings.telling import TelemetrySettings
 from extproc.telemetry.logs import configure_logs
 from extproc.values.endpoint import Endpoint
 from extproc.values.load import EngineLoad
@@ -224,7 +225,7 @@ async def test_a_failed_reading_is_counted_changes_nothing_and_is_tried_again(
 
 
 async def test_that_pages_cannot_be_read_is_told_once_for_many(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logs(2)
+    configure_logs(TelemetrySettings(verbosity=2))
     async with Engine(status=404) as one, Engine(status=404) as other, reading() as site:
         site.list_pool(one.address, other.address)
         await site.until(lambda: len(site.failures) >= 6)
@@ -258,7 +259,7 @@ class Broken(Client):
 
 
 async def test_a_defect_in_one_reading_does_not_end_them(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logs(2)
+    configure_logs(TelemetrySettings(verbosity=2))
     async with reading(client=Broken(ProbeSettings())) as site:
         site.list_pool("127.0.0.1:1")
         await site.until(lambda: len(site.failures) >= 2)
@@ -319,7 +320,7 @@ async def test_an_interval_of_0_reads_none() -> None:
 async def test_the_interval_that_is_in_use_is_told_when_the_size_of_the_pool_changes_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    configure_logs(2)
+    configure_logs(TelemetrySettings(verbosity=2))
     async with reading(interval="1s", staleness="3s") as site:
         for size in (10, 500, 525, 1_000, 1_500, 500):
             site.list_pool(*(f"127.0.0.1:{port}" for port in range(1, size + 1)))

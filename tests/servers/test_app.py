@@ -9,7 +9,7 @@ import pytest
 from extproc.app import build
 from extproc.errors import ConfigError
 from extproc.registry.changes import ModelsListed, PoolListed
-from extproc.settings.load import load_settings
+from extproc.settings.load import load
 from extproc.values.decision import Route, Scores, Work
 from extproc.values.endpoint import Endpoint
 from extproc.values.model import ModelCard
@@ -21,7 +21,7 @@ async def test_nothing_is_kept_of_an_endpoint_that_is_gone(tmp_path: Path) -> No
     """Neither what was routed to it nor when it was probed: endpoints come and go for as long as a server runs."""
     (tmp_path / "pool.yaml").write_text("pools: [{name: test}]")
     flags = {"endpoints-file": str(tmp_path / "pool.yaml"), "secure-serving": "false"}
-    app = build(load_settings(flag_values=flags), environ={}, clock=time.monotonic, rng=Random(1))
+    app = build(load(flag_values=flags), environ={}, clock=time.monotonic, wall_clock=time.time, rng=Random(1))
     app._report(PoolListed.of((A, B)))
     for endpoint in (A, B):
         app._report(ModelsListed(endpoint.id, 1.0, (ModelCard("m"),)))
@@ -34,9 +34,9 @@ async def test_nothing_is_kept_of_an_endpoint_that_is_gone(tmp_path: Path) -> No
 
 
 def test_everything_that_keeps_it_from_starting_is_told_at_once() -> None:
-    settings = load_settings(text="{probes: {bearerTokenFile: /nowhere}, server: {certPath: /no}}", flag_values={})
+    loaded = load(text="{probes: {bearerTokenFile: /nowhere}, server: {certPath: /no}}", flag_values={})
     with pytest.raises(ConfigError) as error:
-        build(settings, environ={}, clock=time.monotonic, rng=Random(1))
+        build(loaded, environ={}, clock=time.monotonic, wall_clock=time.time, rng=Random(1))
     assert [problem.where for problem in error.value.problems] == [
         "--pool-name",
         "probes.bearerTokenFile",

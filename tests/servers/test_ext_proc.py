@@ -35,7 +35,9 @@ from extproc.servers.decisions import Decisions
 from extproc.servers.ext_proc import ExtProcService
 from extproc.servers.listen import build_grpc_server, open_port
 from extproc.settings.schema import Settings
-from extproc.telemetry.logs import configure_logs
+from extproc.settings.telling import TelemetrySettings
+from extproc.telemetry.callers import Callers
+from extproc.telemetry.logs import configure_logs, log_decision
 from extproc.telemetry.metrics import Metrics
 from extproc.values.endpoint import Endpoint
 from extproc.values.model import ModelCard
@@ -86,6 +88,7 @@ class Site:
             clock=time.monotonic,
             rng=Random(1),
             session_header=SESSION_HEADER,
+            observers=(log_decision,),
         )
         self.decisions = decisions
         self.service = ExtProcService(
@@ -94,6 +97,7 @@ class Site:
             budget=self.budget,
             in_flight=self.in_flight,
             metrics=self.metrics,
+            callers=Callers(clock=time.monotonic),
             policy=Policy(max_body_bytes=max_body_bytes, **policy),
             decision_timeout_s=timeout_s,
             learn_tokens=self.decider.loads.tokens.learn,
@@ -522,7 +526,7 @@ async def test_a_retry_moves_the_request_to_who_really_serves() -> None:
 async def test_a_caller_that_is_not_envoy_itself_is_observed_and_warned_of_once(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    configure_logs(2)
+    configure_logs(TelemetrySettings(verbosity=2))
     async with Site().serve() as site:
         site.list_models("phi")
         for _ in range(2):

@@ -50,7 +50,7 @@ class Watch:
         self.endpoints = [listing.endpoint for listing in change.listings]
         self.pools.append([endpoint.address for endpoint in self.endpoints])
 
-    def say_source(self, source: str, *, is_connected: bool) -> None:
+    def say_source(self, source: str, *, is_connected: bool, problems: Sequence[str] = ()) -> None:
         assert source == "dns"
         self._said.put_nowait(is_connected)
 
@@ -63,7 +63,7 @@ class Watch:
         self.source.doubt("any")
         return await self.next_answer()
 
-    async def wait_connected(self, is_connected: bool) -> None:
+    async def wait_connected(self, is_connected: bool, problems: Sequence[str] = ()) -> None:
         """Waits for a question that is answered, or is not."""
         while await self.next_answer() is not is_connected:
             pass

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -113,7 +113,7 @@ class Reports:
     def report(self, change: PoolListed) -> None:
         self.names.put_nowait([listing.endpoint.name for listing in change.listings])
 
-    def say_source(self, source: str, *, is_connected: bool) -> None:
+    def say_source(self, source: str, *, is_connected: bool, problems: Sequence[str] = ()) -> None:
         assert source == "file"
         if not (is_connected and self._was_connected):  # each good reading says so
             self.connected.put_nowait(is_connected)

@@ -15,7 +15,7 @@ import click
 from extproc.cli.inherited import TRANSLATED, WITHOUT_EFFECT, translate
 from extproc.errors import ConfigError, Problem
 from extproc.settings.llmd import Note
-from extproc.settings.load import Flag, flags, load
+from extproc.settings.load import Flag, Loaded, flags, load
 from extproc.settings.schema import Settings
 
 CONFIG_FLAGS = {
@@ -109,11 +109,19 @@ def _default_of(flag: Flag) -> str:
 class Given(NamedTuple):
     """What a command line says."""
 
-    settings: Settings
+    loaded: Loaded
     without_effect: tuple[str, ...]
     """Names of the given flags that have no effect here."""
-    notes: tuple[Note, ...]
-    """Parts of an EndpointPickerConfig that have no effect here."""
+
+    @property
+    def settings(self) -> Settings:
+        """The effective settings."""
+        return self.loaded.settings
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """Parts of an EndpointPickerConfig that have no effect here."""
+        return self.loaded.notes
 
     def remarks(self) -> list[str]:
         """One line for each kind of flag that has no effect."""
@@ -135,9 +143,9 @@ def read_settings(options: Mapping[str, str | None], *, config_file: str | None 
         raise ConfigError("flags", [Problem("--config-file", f"give one file, not {config_file} as well")])
     values, implied, without_effect, problems = translate(given)
     try:
-        settings, notes = load(file=file or config_file, text=text, flag_values=values, implied=implied)
+        loaded = load(file=file or config_file, text=text, flag_values=values, implied=implied)
     except ConfigError as exc:
         raise ConfigError(exc.origin, [*problems, *exc.problems]) from exc
     if problems:
         raise ConfigError("flags", problems)
-    return Given(settings, without_effect, notes)
+    return Given(loaded, without_effect)

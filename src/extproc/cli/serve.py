@@ -13,7 +13,7 @@ import click
 from extproc.app import build
 from extproc.cli.flags import Given, SettingsCommand, read_settings
 from extproc.errors import ConfigError, PortInUseError
-from extproc.settings.schema import Settings
+from extproc.settings.load import Loaded
 from extproc.telemetry.logs import Log, configure_logs
 
 M_MMAP_THRESHOLD = -3
@@ -25,10 +25,10 @@ _log = Log("cli.serve")
 def _serve(**options: str | None) -> None:
     try:
         given = read_settings(options)
-        configure_logs(given.settings.telemetry.verbosity)
+        configure_logs(given.settings.telemetry)
         _return_large_blocks()
         log_what_has_no_effect(given)
-        asyncio.run(_run(given.settings))
+        asyncio.run(_run(given.loaded))
     except (ConfigError, PortInUseError) as exc:
         click.echo(exc, err=True)
         raise SystemExit(2) from exc
@@ -58,8 +58,9 @@ def _return_large_blocks() -> None:
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 1 << 20)
 
 
-async def _run(settings: Settings) -> None:
-    app = build(settings, environ=os.environ, clock=time.monotonic, rng=Random())  # noqa: S311 - ties and jitter
+async def _run(loaded: Loaded) -> None:
+    rng = Random()  # noqa: S311 - ties and jitter
+    app = build(loaded, environ=os.environ, clock=time.monotonic, wall_clock=time.time, rng=rng)
     _spare_what_stays()
     await app.run()
 

@@ -16,6 +16,7 @@ class Decider:
 
     def __init__(self, settings: Settings) -> None:
         scheduling, admission = settings.scheduling, settings.admission
+        self.settings = settings
         self.in_flight = InFlight()
         self.loads = Loads(in_flight=self.in_flight, staleness_s=settings.probes.metrics.staleness_s)
         self.prefixes = PrefixIndex(scheduling.prefix_blocks)

@@ -99,8 +99,8 @@ class LoadProber:
         self._rng = rng
         self._tasks: dict[str, asyncio.Task[None]] = {}
         """By endpoint id."""
-        self._unread: set[str] = set()
-        """Ids of those whose last reading failed."""
+        self._unread: dict[str, ProbeError] = {}
+        """How the last reading of an endpoint failed, by its id, of those where it did."""
         self._tell_next_at_s = float("-inf")
         self._slots = asyncio.Semaphore(READINGS_AT_ONCE)
         self._told_interval_s = settings.interval_s
@@ -117,6 +117,11 @@ class LoadProber:
     def staleness_s(self) -> float:
         """Age in seconds from which a reading counts less and less, in a pool of the present size."""
         return max(self._settings.staleness_s, FRESH_INTERVALS * self.interval_s)
+
+    def problem_of(self, endpoint_id: str) -> str:
+        """How the last reading of an endpoint failed, empty where it did not."""
+        failure = self._unread.get(endpoint_id)
+        return "" if failure is None else str(failure)
 
     async def run(self) -> None:
         """Reads for ever; nothing where the interval is 0."""
@@ -138,7 +143,7 @@ class LoadProber:
             if state is None or old is None or begins_anew(old, state):
                 if (task := self._tasks.pop(id_, None)) is not None:
                     task.cancel()
-                    self._unread.discard(id_)
+                    self._unread.pop(id_, None)
                 if state is not None:
                     self._tasks[id_] = tasks.create_task(self._watch(id_), name=f"load of {id_}")
         self._tell_interval()
@@ -168,16 +173,17 @@ class LoadProber:
                 self._tell_failure(id_, exc)
                 pause_s = pauses.after_failure(exc, self.interval_s)
             else:
-                self._unread.discard(id_)
+                self._unread.pop(id_, None)
                 self._report(id_, load)
                 pause_s = pauses.after_reading(self.interval_s)
             pause_s *= self._rng.uniform(1 - JITTER, 1 + JITTER)
 
     def _tell_failure(self, id_: str, failure: ProbeError) -> None:
         """Says that an endpoint's load is not known, when that begins and not of each of many at the same time."""
-        if id_ in self._unread:
+        is_told = id_ in self._unread
+        self._unread[id_] = failure
+        if is_told:
             return
-        self._unread.add(id_)
         now = self._clock()
         if now >= self._tell_next_at_s and (state := self._store.snapshot.endpoints.get(id_)) is not None:
             self._tell_next_at_s = now + TELL_EVERY_S

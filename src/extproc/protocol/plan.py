@@ -54,13 +54,15 @@ class Body(enum.Enum):
     """In a way in which no request can be routed by its body."""
 
 
-class Plan(msgspec.Struct, frozen=True):
+class Plan(msgspec.Struct, frozen=True, cache_hash=True):
     """How a stream is carried out."""
 
     body: Body
     request_body: BodyMode
     """The mode in force."""
     response_body: BodyMode
+    tells_modes: bool = True
+    """The data plane told its modes; else they are those of the settings."""
     overrides: bool = False
     """The mode in force is one that the filter must first be told."""
     is_whole: bool = False
@@ -92,7 +94,7 @@ def plan_for(event: RequestHeaders, *, policy: Policy, is_direct: bool) -> Plan:
 @lru_cache(maxsize=256)
 def _plan(told: Modes | None, is_whole_request: bool, policy: Policy, is_direct: bool) -> Plan:
     """Kept, as the filters of a gateway have few modes between them."""
-    modes = told or _assumed(policy)
+    modes, tells_modes = told or _assumed(policy), told is not None
     mode, response_body = modes.request_body, modes.response_body
     match mode:
         case _ if is_whole_request:
@@ -102,7 +104,8 @@ def _plan(told: Modes | None, is_whole_request: bool, policy: Policy, is_direct:
         case BodyMode.STREAMED if modes.sends_body_early:
             body = Body.STREAMED
         case BodyMode.NONE | BodyMode.STREAMED | BodyMode.BUFFERED_PARTIAL if _may_override(policy, response_body):
-            return _overriding(policy, response_body=response_body, is_direct=is_direct)
+            plan = _overriding(policy, response_body=response_body, is_direct=is_direct)
+            return msgspec.structs.replace(plan, tells_modes=tells_modes)
         case BodyMode.BUFFERED:
             body = Body.BUFFERED
         case BodyMode.BUFFERED_PARTIAL:
@@ -116,7 +119,7 @@ def _plan(told: Modes | None, is_whole_request: bool, policy: Policy, is_direct:
     if body is Body.STREAMED and not is_whole and response_body is BodyMode.FULL_DUPLEX_STREAMED:
         # Leaving after several messages cuts responses, whatever is wished for.
         stays = True
-    return Plan(body, mode, response_body, is_whole=is_whole, stays=stays)
+    return Plan(body, mode, response_body, tells_modes, is_whole=is_whole, stays=stays)
 
 
 def _assumed(policy: Policy) -> Modes:

@@ -138,7 +138,8 @@ class Stream:
         self._policy = policy
         self._budget = budget
         self.is_direct = is_direct
-        self._head: RequestHead | None = None
+        self.head: RequestHead | None = None
+        """Of the request, once it was shown."""
         self._pieces: list[bytes | bytearray] = []
         self._pieces_seen = 0
         self._is_ended = False
@@ -221,7 +222,7 @@ class Stream:
         if event.is_observability:
             self.state = State.WATCHING
             return Send(())
-        self._head = event.head
+        self.head = event.head
         plan = self.plan = plan_for(event, policy=self._policy, is_direct=self.is_direct)
         match plan.body:
             case Body.STREAMED:
@@ -286,7 +287,7 @@ class Stream:
 
     def _announced_bytes(self) -> int | None:
         """The length of the body by its headers, None where they do not tell."""
-        length = self._head.headers.get("content-length", "") if self._head is not None else ""
+        length = self.head.headers.get("content-length", "") if self.head is not None else ""
         return int(length) if length.isascii() and length.isdigit() and len(length) < 20 else None
 
     def _hold(self, chunk: bytes) -> Reject | None:
@@ -334,7 +335,7 @@ class Stream:
         return self._decide()
 
     def _decide(self, extent: BodyExtent = BodyExtent.WHOLE) -> Decide:
-        assert self._head is not None  # noqa: S101 - as above
+        assert self.head is not None  # noqa: S101 - as above
         assert self.plan is not None  # noqa: S101 - as above
         self.state = State.DECIDING
         pieces = self._pieces
@@ -342,7 +343,7 @@ class Stream:
             first = pieces[0]
             self._body = first if len(pieces) == 1 and isinstance(first, bytes) else b"".join(pieces)
             pieces.clear()
-        return Decide(self._head, self._body, extent, self.plan.timer)
+        return Decide(self.head, self._body, extent, self.plan.timer)
 
     def _answers(self, destination: str, plan: Plan, *, is_edited: bool) -> tuple[Answer, ...]:
         match plan.body:

@@ -1,7 +1,7 @@
 """From a whole request to its decision on the event loop: what the pure director cannot do, wait and be told."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from random import Random
@@ -15,11 +15,11 @@ from extproc.parsers.request import parse_request
 from extproc.protocol.commands import Decide
 from extproc.protocol.plan import Timer
 from extproc.registry.store import Store
-from extproc.telemetry.logs import LONGEST_NAME, Log
+from extproc.telemetry.decided import Decided, Observer
 from extproc.telemetry.metrics import Metrics
 from extproc.values.decision import Hold, Reply, Route
 from extproc.values.refusal import Reject
-from extproc.values.request import InferenceRequest
+from extproc.values.request import InferenceRequest, RequestHead
 
 INFLATERS = 2
 """Compressed bodies read at one time, and with that the memory that they take beside what is held: each up to the
@@ -27,8 +27,6 @@ limit of a body."""
 
 Outcome = Route | Reject | Reply
 """A decision that is one: no `Hold`."""
-
-_log = Log("servers.decisions")
 
 
 class RouteLog(Protocol):
@@ -41,7 +39,7 @@ class RouteLog(Protocol):
 class Account:
     """What is known of one request while its stream is open, and what became of it."""
 
-    __slots__ = ("began_at_s", "is_counted", "model", "named", "outcome", "route")
+    __slots__ = ("began_at_s", "is_counted", "is_told", "model", "named", "outcome", "route")
 
     def __init__(self, began_at_s: float) -> None:
         self.began_at_s = began_at_s
@@ -54,6 +52,8 @@ class Account:
         self.outcome = ""
         """As it is counted, empty while nothing has become of it."""
         self.is_counted = False
+        self.is_told = False
+        """Observers of decisions know of it."""
 
 
 class Decisions:
@@ -72,8 +72,11 @@ class Decisions:
         clock: Callable[[], float],
         rng: Random,
         session_header: str | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
-        """`session_header`: the name, in lower case, of the request header that tells sessions apart."""
+        """`session_header`: the name, in lower case, of the request header that tells sessions apart. `observers` are
+        told of each decision.
+        """
         self._director = director
         self._store = store
         self._routes = routes
@@ -85,6 +88,7 @@ class Decisions:
         self._clock = clock
         self._rng = rng
         self._session_header = session_header
+        self._observers = tuple(observers)
         self._inflaters = ThreadPoolExecutor(INFLATERS, "inflate")
         self._waiters: set[asyncio.Future[None]] = set()
         store.subscribe(lambda *_: self._wake())
@@ -128,9 +132,18 @@ class Decisions:
             about.model = outcome.model or about.model
             self._routes.record(outcome, now=now)
         self._metrics.observe_decision(now - began_at_s)
-        if _log.has_debug:
-            self._log_decision(about, outcome, command, now - began_at_s)
+        self.tell(command.head, about, outcome, began_at_s=began_at_s, now=now)
         return outcome
+
+    def tell(self, head: RequestHead, about: Account, outcome: Outcome, *, began_at_s: float, now: float) -> None:
+        """Tells the observers what became of a request, once."""
+        about.is_told = True
+        if not self._observers:
+            return
+        version = self._store.snapshot.version
+        decided = Decided(head, about.named, about.model, outcome, began_at_s, now - began_at_s, version)
+        for observe in self._observers:
+            observe(decided)
 
     def _hurry(self, request: InferenceRequest, timer: Timer, about: Account) -> InferenceRequest:
         """The request with what is left of the data plane's patience."""
@@ -155,27 +168,6 @@ class Decisions:
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
-
-    def _log_decision(self, about: Account, outcome: Outcome, command: Decide, seconds: float) -> None:
-        fields: dict[str, object] = {
-            "request_id": command.head.headers.get("x-request-id", ""),
-            "path": command.head.path.partition("?")[0],
-            "model": (about.model or "")[:LONGEST_NAME],
-            "snapshot": self._store.snapshot.version,
-            "us": round(seconds * 1e6),
-        }
-        if about.named != about.model:
-            fields["named"] = (about.named or "")[:LONGEST_NAME]
-        match outcome:
-            case Route():
-                fields["endpoint"] = outcome.endpoints[0].name
-                fields["destination"] = outcome.destination
-            case Reject(reason):
-                fields["code"] = outcome.refusal.code
-                fields["refused"] = reason.value
-            case Reply(status):
-                fields["status"] = status
-        _log.debug("decided", **fields)
 
 
 def _rename(route: Route, request: InferenceRequest, command: Decide) -> Route | Reject:

@@ -18,16 +18,19 @@ from extproc.protocol.stream import ANSWERED, Budget, State, Stream
 from extproc.servers.deadlines import Deadlines
 from extproc.servers.decisions import Account, Decisions
 from extproc.servers.response_record import ResponseRecord
+from extproc.telemetry.callers import Callers
 from extproc.telemetry.logs import Log
 from extproc.telemetry.metrics import Metrics
 from extproc.values.decision import Reply, Route
 from extproc.values.duration import format_duration
 from extproc.values.endpoint import Endpoint
+from extproc.values.request import RequestHead
 
 END_OF_INPUT = EndOfInput()
 UNSEEN_RESPONSES = 20
 """So many requests without a response are no clients that went away early."""
 METHOD_PATH = f"/{SERVICE_NAME}/{METHOD_NAME}"
+NO_HEAD = RequestHead("", "", {})
 NOTHING = b""
 """No answer. As stream-unary it is sent all the same, as an empty ProcessingResponse: Envoy does not mind one that
 comes after it has ended its side."""
@@ -52,6 +55,7 @@ class ExtProcService:
         budget: Budget,
         in_flight: InFlight,
         metrics: Metrics,
+        callers: Callers,
         policy: Policy,
         decision_timeout_s: float,
         learn_tokens: Callable[[str, int, int], None],
@@ -70,6 +74,7 @@ class ExtProcService:
         self._budget = budget
         self._in_flight = in_flight
         self._metrics = metrics
+        self._callers = callers
         self._policy = policy
         self._deadlines = Deadlines(decision_timeout_s)
         self._learn_tokens = learn_tokens
@@ -146,7 +151,7 @@ class ExtProcService:
                 del command  # it would hold the body for as long as its response takes
                 command = await self._stay(answers, stream, request, context, task)
             if isinstance(command, Finish):
-                return await self._finish(command, request, context)
+                return await self._finish(command, stream, request, context)
             request.outcome = "cancelled" if command.is_callers_end else "aborted"
         except asyncio.CancelledError:
             if not (owes_answer and self._deadlines.end(task)) or task.uncancel() > 0:
@@ -154,7 +159,7 @@ class ExtProcService:
                 raise
             refusal = stream.receive(DeadlineExpired(format_duration(self._deadlines.limit_s)))
             assert isinstance(refusal, Finish)  # noqa: S101 - a stream that owes an answer gives one at its deadline
-            return await self._finish(refusal, request, context)
+            return await self._finish(refusal, stream, request, context)
         except Exception:  # noqa: BLE001 - an exception's text would land in Envoy's log, with client data in it
             _log.exception("a stream failed")
             command = Abort("internal error")
@@ -162,6 +167,12 @@ class ExtProcService:
             self._deadlines.end(task)
             if not request.is_counted:
                 self._metrics.count_request(request.model, request.outcome or "failed")
+            self._callers.note(
+                stream.plan,
+                is_direct=is_direct,
+                began_at_s=request.began_at_s,
+                has_left_early=request.outcome == "cancelled" and not request.is_counted,
+            )
         await context.abort(grpc.StatusCode.INTERNAL, command.details)
         raise AssertionError("abort raises")
 
@@ -280,7 +291,7 @@ class ExtProcService:
         self._metrics.count_message(answer.kind, "out")
         await context.write(encode(answer))
 
-    async def _finish(self, command: Finish, request: Account, context: Any) -> bytes:
+    async def _finish(self, command: Finish, stream: Stream, request: Account, context: Any) -> bytes:
         """Returns the last answer, which gRPC sends in one batch with the status. The others are written before it."""
         if not command.answers:
             return NOTHING
@@ -288,6 +299,9 @@ class ExtProcService:
         if isinstance(last, Immediate):
             outcome = last.outcome
             self._count_answer("replied" if isinstance(outcome, Reply) else outcome.refusal.code, request)
+            if not request.is_told:  # refused for what its stream is: nothing was decided
+                head, began_at_s = stream.head or NO_HEAD, request.began_at_s
+                self._decisions.tell(head, request, outcome, began_at_s=began_at_s, now=self._clock())
         else:
             self._count_answer("routed", request)
             self._in_flight.miss()

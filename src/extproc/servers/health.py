@@ -15,6 +15,8 @@ class Health:
 
     def __init__(self) -> None:
         self._servicer = health.aio.HealthServicer()
+        self.is_ready = False
+        """What it says of `readiness`."""
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Serves the health service on `server`."""
@@ -27,6 +29,7 @@ class Health:
 
     async def set_ready(self, is_ready: bool) -> None:
         """Says whether requests may be sent here; watchers are told at once."""
+        self.is_ready = is_ready
         status = health_pb2.HealthCheckResponse.SERVING if is_ready else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in READINESS_NAMES:
             await self._servicer.set(name, status)

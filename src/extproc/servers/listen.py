@@ -9,7 +9,11 @@ from extproc.errors import PortInUseError
 
 
 def build_grpc_server(
-    *, max_receive_bytes: int | None = None, max_age_s: float = 0.0, max_age_grace_s: float = 0.0
+    *,
+    max_receive_bytes: int | None = None,
+    max_age_s: float = 0.0,
+    max_age_grace_s: float = 0.0,
+    interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
 ) -> grpc.aio.Server:
     """A gRPC server that shares its ports with nobody and advertises no limit of concurrent streams.
 
@@ -24,7 +28,7 @@ def build_grpc_server(
         options.append(("grpc.max_connection_age_ms", _whole_ms(max_age_s)))
     if max_age_grace_s:
         options.append(("grpc.max_connection_age_grace_ms", _whole_ms(max_age_grace_s)))
-    return grpc.aio.server(options=options)
+    return grpc.aio.server(options=options, interceptors=interceptors or None)
 
 
 def _whole_ms(duration_s: float) -> int:

@@ -52,6 +52,8 @@ class Loaded(NamedTuple):
     settings: Settings
     notes: tuple[Note, ...]
     """Empty for a document of our own: there, what has no effect is an error."""
+    origins: Mapping[str, str] = MappingProxyType({})
+    """`file` or `flag`, by key (`probes.models.interval`); what is not there is a default."""
 
 
 def load_settings(*, file: str | None = None, text: str | None = None, flag_values: Mapping[str, str]) -> Settings:

@@ -3,11 +3,12 @@
 Keys in the file are the camelCase names; durations are Go's (`50ms`, `2s`, `1m30s`), sizes are bytes or `64MiB`.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from extproc.settings.group import Group, setting
+from extproc.settings.telling import AdminSettings, TelemetrySettings
 from extproc.settings.types import (
     Address,
     DnsName,
@@ -24,22 +25,6 @@ from extproc.settings.types import (
     none_is_empty,
 )
 from extproc.values.names import Alias, Target
-
-
-def setting(default: Any, doc: str, *, flag: str | None = None, key: str | None = None) -> Any:
-    """A field with its reason, the flag that sets it, and its key where that is not the camelCase of the name."""
-    return Field(default, description=doc, alias=key, json_schema_extra={"flag": flag} if flag else None)
-
-
-class Group(BaseModel):
-    """A group of settings. Unknown keys are errors; a group with nothing below it (`server:`) is an empty one."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, alias_generator=to_camel)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_empty(cls, value: object) -> object:
-        return {} if value is None else value
 
 
 class ServerSettings(Group):
@@ -403,14 +388,6 @@ class AdmissionSettings(Group):
     )
 
 
-class TelemetrySettings(Group):
-    """What the picker tells of itself."""
-
-    verbosity: Annotated[int, Field(ge=0, le=10)] = setting(
-        2, "0 errors, 1 warnings, 2 changes of what is known, 4 and more every decision (-v=4).", flag="v"
-    )
-
-
 class Settings(Group):
     """All settings. Every group and key is optional."""
 
@@ -422,3 +399,4 @@ class Settings(Group):
     scheduling: SchedulingSettings = Field(default_factory=SchedulingSettings)
     admission: AdmissionSettings = Field(default_factory=AdmissionSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
+    admin: AdminSettings = Field(default_factory=AdminSettings)

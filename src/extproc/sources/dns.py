@@ -26,7 +26,8 @@ from dns.resolver import NXDOMAIN
 from extproc.registry.changes import PoolListed
 from extproc.sources.backoff import Backoff
 from extproc.sources.meters import SourceMeters
-from extproc.telemetry.logs import Log, join_names
+from extproc.telemetry.changes import join_names
+from extproc.telemetry.logs import Log
 from extproc.values.endpoint import Endpoint
 from extproc.values.pool import Pool
 

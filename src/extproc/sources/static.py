@@ -20,8 +20,8 @@ from pydantic import AfterValidator, Field, ValidationError
 
 from extproc.errors import ConfigError, Problem
 from extproc.registry.changes import PoolListed
+from extproc.settings.group import Group
 from extproc.settings.problems import parse_mapping, problems_of, read_text
-from extproc.settings.schema import Group
 from extproc.sources.labels import engine_of, role_of
 from extproc.sources.meters import SourceMeters
 from extproc.telemetry.logs import Log

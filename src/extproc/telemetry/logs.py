@@ -3,15 +3,18 @@
 import json
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
 
-from extproc.values.snapshot import EndpointState, Snapshot
+from extproc.settings.telling import TelemetrySettings
+from extproc.telemetry.changes import LONGEST_NAME, find_changes
+from extproc.telemetry.decided import Decided
+from extproc.values.decision import Reply, Route
+from extproc.values.refusal import Reject
+from extproc.values.snapshot import Snapshot
 
 ROOT = "extproc"
 LEVELS = {0: logging.ERROR, 1: logging.WARNING}
-SHOWN_NAMES = 10
-LONGEST_NAME = 200
 DEBUG_VERBOSITY = 4
 """From here on every decision is logged. Source: the verbosity levels of klog as today's pickers use them."""
 
@@ -58,8 +61,9 @@ def _quote(value: object) -> str:
     return text if text and text.isprintable() and not set(text) & set(' "=') else json.dumps(text)
 
 
-def configure_logs(verbosity: int) -> None:
-    """Sends the package's logs to standard error: 0 errors, 1 warnings, 2 and 3 info, 4 and more debug."""
+def configure_logs(settings: TelemetrySettings) -> None:
+    """Sends the package's logs to standard error, as verbose as `settings` say."""
+    verbosity = settings.verbosity
     handler = logging.StreamHandler()
     handler.setFormatter(_Formatter())
     root = logging.getLogger(ROOT)
@@ -70,40 +74,38 @@ def configure_logs(verbosity: int) -> None:
     root.setLevel(logging.DEBUG if verbosity >= DEBUG_VERBOSITY else LEVELS.get(verbosity, logging.INFO))
 
 
+_decision_log = Log("decisions")
 _registry_log = Log("registry")
+
+
+def log_decision(decided: Decided) -> None:
+    """One line for a decision, at debug. An observer of decisions."""
+    if not _decision_log.has_debug:
+        return
+    head, outcome = decided.head, decided.outcome
+    fields: dict[str, object] = {
+        "request_id": head.headers.get("x-request-id", "")[:LONGEST_NAME],
+        "path": head.path.partition("?")[0][:LONGEST_NAME],
+        "model": (decided.model or "")[:LONGEST_NAME],
+        "snapshot": decided.snapshot_version,
+        "us": round(decided.seconds * 1e6),
+    }
+    if decided.named != decided.model:
+        fields["named"] = (decided.named or "")[:LONGEST_NAME]
+    match outcome:
+        case Route():
+            fields["endpoint"] = outcome.endpoints[0].name
+            fields["destination"] = outcome.destination
+        case Reject(reason):
+            fields["code"] = outcome.refusal.code
+            fields["refused"] = reason.value
+        case Reply(status):
+            fields["status"] = status
+    _decision_log.debug("decided", **fields)
 
 
 def log_changes(before: Snapshot, after: Snapshot, ids: Collection[str]) -> None:
     """One line per endpoint that came, went or changed in a way that bears on routing. A listener of the registry."""
-    for id_ in ids:
-        old, state = before.endpoints.get(id_), after.endpoints.get(id_)
-        if state is None:
-            if old is not None:
-                _registry_log.info("endpoint gone", endpoint=old.endpoint.name, version=after.version)
-            continue
-        if old is state:
-            continue
-        name, address = state.endpoint.name, state.endpoint.address
-        if old is None:
-            _registry_log.info("endpoint new", endpoint=name, address=address, version=after.version)
-        elif _outline(old) != _outline(state):
-            say = _registry_log.warning if old.is_routable and not state.is_routable else _registry_log.info
-            fields = _outline(state) | ({"problem": state.problem} if state.problem else {})
-            say("endpoint changed", endpoint=name, **fields, version=after.version)
-        elif old.problem != state.problem and state.problem:
-            _registry_log.info("endpoint probe failed", endpoint=name, problem=state.problem, version=after.version)
-
-
-def _outline(state: EndpointState) -> dict[str, object]:
-    return {
-        "ready": state.is_ready,
-        "confirmed": state.is_confirmed,
-        "suspect": state.is_suspect,
-        "models": join_names([card.id for card in state.cards]),
-    }
-
-
-def join_names(names: Sequence[str]) -> str:
-    """The names for a line of the log, no more than a few of them."""
-    shown = ",".join(name[:LONGEST_NAME] for name in names[:SHOWN_NAMES])
-    return f"{shown} and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else shown
+    for change in find_changes(before, after, ids):
+        say = _registry_log.warning if change.is_loss else _registry_log.info
+        say(change.what, endpoint=change.endpoint, **change.fields, version=after.version)

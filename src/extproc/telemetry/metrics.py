@@ -1,9 +1,9 @@
 """The picker's Prometheus metrics, all with the prefix `extproc_`."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -43,6 +43,16 @@ class OpenRequests(Protocol):
         """Counts by name: of each endpoint of `endpoints` (id → name), and of others that still have requests."""
 
 
+class SourceState(NamedTuple):
+    """How a source fares."""
+
+    is_connected: bool
+    """The last reading was good."""
+    read_at_s: float | None
+    """Monotonic seconds of the last good one; None if there never was one."""
+    problems: tuple[str, ...] = ()
+
+
 Loads = Callable[[], Mapping[str, EngineLoad]]
 """Gives the last reading of each endpoint's metrics page, by endpoint id."""
 
@@ -77,8 +87,8 @@ class Metrics(Collector):
         self._probe_failures = Counter(
             "extproc_probe_failures", "Probes that failed.", ["kind", "reason"], registry=self.registry
         )
-        self._sources: dict[str, tuple[bool, float | None]] = {}
-        """Whether the last reading was good, and when one last was, None if never."""
+        self.sources: dict[str, SourceState] = {}
+        """By name."""
         self._clock = clock
         build_info = Gauge("extproc_build_info", "Always 1.", ["version"], registry=self.registry)
         build_info.labels(version).set(1)
@@ -126,10 +136,15 @@ class Metrics(Collector):
         """Records a failed probe."""
         self._probe_failures.labels(kind, reason).inc()
 
-    def say_source(self, source: str, *, is_connected: bool) -> None:
+    def say_source(self, source: str, *, is_connected: bool, problems: Sequence[str] = ()) -> None:
         """Records that the source was read just now as it should, or (False) that it could not be."""
-        before_s = self._sources.get(source, (False, None))[1]
-        self._sources[source] = (is_connected, self._clock() if is_connected else before_s)
+        before = self.sources.get(source)
+        read_at_s = self._clock() if is_connected else before.read_at_s if before is not None else None
+        self.sources[source] = SourceState(is_connected, read_at_s, tuple(problems))
+
+    def outcomes(self) -> Mapping[tuple[str, str], int]:
+        """Requests so far by model label and outcome."""
+        return self._requests
 
     def _model_label(self, model: str | None) -> str:
         if model is None:
@@ -170,10 +185,10 @@ class Metrics(Collector):
         ages = GaugeMetricFamily(
             "extproc_source_age_seconds", "Since the source was last read as it should.", labels=["source"]
         )
-        for source, (is_connected, read_at_s) in self._sources.items():
-            connected.add_metric([source], float(is_connected))
-            if read_at_s is not None:
-                ages.add_metric([source], self._clock() - read_at_s)
+        for source, state in self.sources.items():
+            connected.add_metric([source], float(state.is_connected))
+            if state.read_at_s is not None:
+                ages.add_metric([source], self._clock() - state.read_at_s)
         yield connected
         yield ages
         # What only streams that stay open can tell: without one these would stand at a zero that means nothing.

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -48,7 +48,7 @@ class Following:
         self.store.apply(change, now=time.monotonic())
         self._changed.set()
 
-    def say_source(self, source: str, *, is_connected: bool) -> None:
+    def say_source(self, source: str, *, is_connected: bool, problems: Sequence[str] = ()) -> None:
         """Takes in how the source fares."""
         self.connected[source] = is_connected
         self.failures[source] += not is_connected

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from extproc.registry.changes import NamesListed
+from extproc.settings.telling import TelemetrySettings
 from extproc.sources.kubernetes.names import (
     NAME_GROUPS,
     DatedMetadata,
@@ -113,7 +114,7 @@ def test_what_is_reported(steps: list[Step], lines: list[str]) -> None:
 
 
 def test_what_has_no_effect_is_said_once_as_long_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logs(1)
+    configure_logs(TelemetrySettings(verbosity=1))
     kind = Told().follower.rewrites_of(OLD)
     for objects in ([rewrite("a", "", "phi")], [rewrite("a", "", "phi"), B], [B], [rewrite("a", "", "phi")]):
         kind.list_all(objects)

@@ -1,6 +1,6 @@
 """sources/kubernetes/pod_follower: old news, the dead, and what is reported of pods."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -20,7 +20,7 @@ def pod(uid: str, version: int, *, ready: bool = True, app: str = "llm", name: s
 class Meters:
     """Hears nothing."""
 
-    def say_source(self, source: str, *, is_connected: bool) -> None: ...
+    def say_source(self, source: str, *, is_connected: bool, problems: Sequence[str] = ()) -> None: ...
 
 
 class Told:

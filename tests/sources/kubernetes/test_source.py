@@ -24,6 +24,7 @@ from tests.api_objects import (
 from tests.cluster import Cluster
 from tests.sources.kubernetes.following import LABELS, POOL, following
 
+from extproc.settings.telling import TelemetrySettings
 from extproc.sources.kubernetes.pools import Selection
 from extproc.telemetry.logs import configure_logs
 
@@ -276,7 +277,7 @@ async def test_names_that_cannot_be_read_are_no_trouble_and_picked_up(
     cluster: Cluster, tmp_path: Path, resource: Resource, is_served: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Said once each, as a fact; readiness does not wait for them."""
-    configure_logs(2)
+    configure_logs(TelemetrySettings(verbosity=2))
     await cluster.install_crd(POOLS_V1)
     await cluster.create(pool_v1(POOL, LABELS))
     await cluster.create(engine("a"))

@@ -85,9 +85,9 @@ def read(*arguments: str) -> Given:
 
 
 def test_a_command_line_as_users_have_it() -> None:
-    settings, _, _ = read(
+    settings = read(
         "-grpcPort", "9005", "--secure-serving=false", "-v=4", "--refresh-metrics-interval=50ms", "--drain-timeout=2s"
-    )
+    ).settings
     assert (settings.server.grpc_port, settings.server.secure_serving, settings.telemetry.verbosity) == (9005, False, 4)
     assert settings.server.drain_timeout_s == 2.0
     assert settings.probes.metrics.interval_s == 0.05

@@ -206,7 +206,7 @@ IN_PROFILE = "schedulingProfiles[0].plugins"
 )
 def test_documents_of_each_version(text: str, scorers: dict[str, float], ignored: list[str]) -> None:
     """Their scorers with their weights; all else is the default."""
-    settings, notes = load(text=text, flag_values={})
+    settings, notes, _ = load(text=text, flag_values={})
     assert {scorer.name: scorer.weight for scorer in settings.scheduling.scorers} == scorers
     listed = [{"name": name, "weight": weight} for name, weight in scorers.items()]
     assert settings == Settings.model_validate({"scheduling": {"scorers": listed}})
@@ -402,21 +402,21 @@ def test_which_profile_is_used(names: list[object], used: int) -> None:
     ],
 )
 def test_what_is_broken_is_noted_and_starts(text: str, ignored: list[str]) -> None:
-    settings, notes = load(text=HEAD + text, flag_values={})
+    settings, notes, _ = load(text=HEAD + text, flag_values={})
     assert settings == Settings()
     assert [note.where for note in notes] == ignored
 
 
 def test_limits_of_saturation_are_taken() -> None:
     text = "plugins: []\nsaturationDetector: {queueDepthThreshold: 3, kvCacheUtilThreshold: 0.65}"
-    settings, notes = load(text=HEAD + text, flag_values={})
+    settings, notes, _ = load(text=HEAD + text, flag_values={})
     assert (settings.admission.queue_depth, settings.admission.kv_used_ratio) == (3.0, 0.65)
     assert not notes
 
 
 @pytest.mark.parametrize("version", ["apps/v1", "v1", "5", "", "[]"])
 def test_another_group_is_noted_and_read(version: str) -> None:
-    _, notes = load(text=f"apiVersion: {version}\nkind: EndpointPickerConfig\nplugins: []", flag_values={})
+    notes = load(text=f"apiVersion: {version}\nkind: EndpointPickerConfig\nplugins: []", flag_values={}).notes
     assert [note.where for note in notes] == ["apiVersion"]
 
 

@@ -210,6 +210,7 @@ def test_every_flag_leads_to_a_setting(name: str) -> None:
     flag = flags()[name]
     values = {
         "listen-address": "127.0.0.1",
+        "admin-address": "127.0.0.1",
         "pool-group": "inference.networking.k8s.io",
         "dns-name": "engines.llm.svc:8000",
         "model-server-metrics-path": "/metrics",

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from extproc.settings.group import Group
 from extproc.settings.schema import (
     AdmissionSettings,
     AliasSettings,
     EnvoySettings,
-    Group,
     MetricsProbeSettings,
     ModelProbeSettings,
     RequestSettings,
@@ -20,8 +20,8 @@ from extproc.settings.schema import (
     Settings,
     SourceSettings,
     TargetSettings,
-    TelemetrySettings,
 )
+from extproc.settings.telling import TelemetrySettings
 from extproc.values.names import Alias, Target
 
 

@@ -10,6 +10,7 @@ from tests.unit.known import answered, failed, known_after, listed, overdue, ref
 
 from extproc.registry.changes import Change, Failure
 from extproc.registry.reduce import reduce
+from extproc.settings.telling import TelemetrySettings
 from extproc.telemetry.logs import Log, configure_logs, log_changes
 
 
@@ -31,7 +32,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
     [(0, "ERROR"), (1, "ERROR WARNING"), (2, "ERROR WARNING INFO"), (3, "ERROR WARNING INFO"), (4, "all"), (10, "all")],
 )
 def test_verbosity(verbosity: int, levels: str, capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logs(verbosity)
+    configure_logs(TelemetrySettings(verbosity=verbosity))
     log = Log("part")
     log.exception("x")
     log.warning("x")
@@ -43,7 +44,7 @@ def test_verbosity(verbosity: int, levels: str, capsys: pytest.CaptureFixture[st
 
 
 def test_a_line_tells_when_how_grave_and_where(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logs(2)
+    configure_logs(TelemetrySettings(verbosity=2))
     Log("part").info("done", a=1, b="x")
     assert re.fullmatch(
         r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z INFO    extproc\.part done a=1 b=x\n", capsys.readouterr().err
@@ -68,7 +69,7 @@ def test_a_line_tells_when_how_grave_and_where(capsys: pytest.CaptureFixture[str
     ],
 )
 def test_a_value_stays_one_value(value: object, written: str, capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logs(2)
+    configure_logs(TelemetrySettings(verbosity=2))
     Log("part").info("x", key=value)
     assert lines(capsys) == [f"extproc.part x key={written}"]
     if written.startswith('"'):
@@ -76,7 +77,7 @@ def test_a_value_stays_one_value(value: object, written: str, capsys: pytest.Cap
 
 
 def test_a_defect_comes_with_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logs(0)
+    configure_logs(TelemetrySettings(verbosity=0))
     try:
         raise RuntimeError("boom")
     except RuntimeError:
@@ -87,8 +88,8 @@ def test_a_defect_comes_with_its_traceback(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_configured_twice_writes_once(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logs(2)
-    configure_logs(2)
+    configure_logs(TelemetrySettings(verbosity=2))
+    configure_logs(TelemetrySettings(verbosity=2))
     Log("part").info("x")
     assert len(lines(capsys)) == 1
 
@@ -122,7 +123,7 @@ def test_configured_twice_writes_once(capsys: pytest.CaptureFixture[str]) -> Non
     ],
 )
 def test_changes_of_what_is_known(change: Change, written: Sequence[str], capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logs(2)
+    configure_logs(TelemetrySettings(verbosity=2))
     before = known_after(listed("a"), answered("a", "m"))
     after = reduce(before, change, now=9.0)
     log_changes(before, after, before.endpoints.keys() | after.endpoints.keys())

@@ -97,6 +97,8 @@ class Fleet:
             *("--grpc-port", str(self.ports[port_names.EXT_PROC])),
             *("--grpc-health-port", str(self.ports[port_names.HEALTH])),
             *("--metrics-port", str(self.ports[port_names.METRICS])),
+            *("--admin-grpc-port", str(self.ports[port_names.ADMIN])),
+            *("--admin-http-port", str(self.ports[port_names.PAGE])),
             *("--config-text", PICKER_CONFIG),
         )
         await picker.start()

@@ -10,7 +10,17 @@ ENVOY_ADMIN: Final = "Envoy admin"
 EXT_PROC: Final = "ext_proc"
 HEALTH: Final = "health"
 METRICS: Final = "metrics"
-PICKER_AND_ENVOY: Final = {GATEWAY: 8080, ENVOY_ADMIN: 9901, EXT_PROC: 9002, HEALTH: 9003, METRICS: 9090}
+ADMIN: Final = "admin"
+PAGE: Final = "admin page"
+PICKER_AND_ENVOY: Final = {
+    GATEWAY: 8080,
+    ENVOY_ADMIN: 9901,
+    EXT_PROC: 9002,
+    HEALTH: 9003,
+    METRICS: 9090,
+    ADMIN: 9004,
+    PAGE: 9091,
+}
 FIRST_SERVER: Final = 8000
 
 # Below what the kernel gives to outgoing connections: one of those could take a killed server's port.

@@ -14,7 +14,8 @@ from extproc.sources.kubernetes.names import (
 )
 from extproc.sources.kubernetes.objects import KubernetesObject
 from extproc.sources.kubernetes.pools import Group
-from extproc.telemetry.logs import Log, join_names
+from extproc.telemetry.changes import join_names
+from extproc.telemetry.logs import Log
 from extproc.values.pool import Pool
 
 T = TypeVar("T", bound=KubernetesObject)

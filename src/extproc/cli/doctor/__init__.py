@@ -1,0 +1,1 @@
+"""`extproc doctor`: checks the wiring and names the fault."""

@@ -1,0 +1,1 @@
+"""The picker explains itself: over gRPC, and on a page."""
