@@ -1,4 +1,4 @@
-"""The command line: `extproc serve | check | probe | sim | demo`; flags without a command are those of `serve`.
+"""The command line: `extproc serve | check | explain | top | probe | doctor | sim | demo`; flags without a command are those of `serve`.
 
 Exit codes everywhere: 0 good, 1 unhealthy or refused, 2 bad configuration or usage.
 """
@@ -11,7 +11,7 @@ import click
 
 from extproc import __version__
 
-COMMANDS = ("serve", "check", "probe", "sim", "demo")
+COMMANDS = ("serve", "check", "explain", "top", "probe", "doctor", "sim", "demo")
 OWN_FLAGS = ("-h", "--help", "--version")
 
 

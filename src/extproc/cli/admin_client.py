@@ -1,0 +1,102 @@
+"""The admin service of a running picker, asked from the command line."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import grpc
+
+from extproc._gen.extproc.admin.v1 import admin_pb2, admin_pb2_grpc
+from extproc.errors import ExtprocError
+
+DEFAULT_TARGET = "127.0.0.1:9004"
+TIMEOUT_S = 5.0
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+
+
+class AdminError(ExtprocError):
+    """The admin service did not answer. `code` is gRPC's."""
+
+    def __init__(self, target: str, code: grpc.StatusCode, detail: str) -> None:
+        super().__init__(target, code, detail)
+        self.target = target
+        self.code = code
+        self.detail = detail
+
+    def __str__(self) -> str:
+        match self.code:
+            case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.DEADLINE_EXCEEDED:
+                return f"no picker answers at {self.target} ({self.detail}): --target names its --admin-grpc-port"
+            case grpc.StatusCode.UNAUTHENTICATED:
+                return f"the picker at {self.target} wants its token: give --token-file"
+            case grpc.StatusCode.UNIMPLEMENTED:
+                return f"what answers at {self.target} is no admin service of a picker"
+            case _:
+                return f"{self.target}: {self.code.name}: {self.detail}"
+
+
+class AdminClient:
+    """Asks over `channel`, a sync gRPC channel. Every method raises AdminError where no answer comes."""
+
+    def __init__(self, channel: grpc.Channel, *, target: str = DEFAULT_TARGET, token: str = "") -> None:
+        self._stub = admin_pb2_grpc.AdminStub(channel)
+        self._target = target
+        self._metadata: Sequence[tuple[str, str]] = (("authorization", f"Bearer {token}"),) if token else ()
+
+    def snapshot(self) -> admin_pb2.Snapshot:
+        """The pool as the picker knows it."""
+        return self._ask(self._stub.GetSnapshot, admin_pb2.GetSnapshotRequest(), admin_pb2.Snapshot)
+
+    def explain(self, request: admin_pb2.ExplainRequest) -> admin_pb2.Explanation:
+        """Where a request would go, and why."""
+        return self._ask(self._stub.Explain, request, admin_pb2.Explanation)
+
+    def config(self) -> admin_pb2.Config:
+        """The settings in effect."""
+        return self._ask(self._stub.GetConfig, admin_pb2.GetConfigRequest(), admin_pb2.Config)
+
+    def watch(self, request: admin_pb2.WatchDecisionsRequest) -> Iterator[admin_pb2.DecisionEvent]:
+        """Decisions as they are made, for ever."""
+        try:
+            yield from self._stub.WatchDecisions(request, metadata=self._metadata)
+        except grpc.RpcError as exc:
+            raise self._error(exc) from exc
+
+    def _ask(self, call: Any, request: object, kind: type[T]) -> T:
+        try:
+            answer: T = call(request, metadata=self._metadata, timeout=TIMEOUT_S)
+        except grpc.RpcError as exc:
+            raise self._error(exc) from exc
+        return answer
+
+    def _error(self, exc: Any) -> AdminError:
+        return AdminError(self._target, exc.code(), exc.details() or "")
+
+
+@contextmanager
+def open_admin(target: str, token_file: str | None) -> Iterator[AdminClient]:
+    """A client of the admin service at `target`, `host:port`. Errors: click.UsageError for a file without a token."""
+    token = ""
+    if token_file is not None:
+        try:
+            token = Path(token_file).read_text().strip()
+        except (OSError, UnicodeDecodeError) as exc:
+            raise click.UsageError(f"--token-file {token_file} cannot be read: {exc}") from exc
+    with grpc.insecure_channel(target) as channel:
+        yield AdminClient(channel, target=target, token=token)
+
+
+def admin_options(command: F) -> F:
+    """The options that name a running picker: `target` and `token_file`."""
+    token = click.option("--token-file", help="File with the token that the picker's --admin-token-file names.")
+    where = click.option(
+        "--target",
+        default=DEFAULT_TARGET,
+        show_default=True,
+        help="host:port of the admin service (--admin-grpc-port).",
+    )
+    return where(token(command))

@@ -1,0 +1,1 @@
+"""`extproc explain`: why a request would go where."""

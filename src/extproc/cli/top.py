@@ -1,0 +1,1 @@
+"""`extproc top`: the pool, live."""
