@@ -1,4 +1,6 @@
-"""The command line: `extproc serve | check | explain | top | probe | doctor | sim | demo`; flags without a command are those of `serve`.
+"""The command line: `extproc serve | check | explain | top | probe | doctor | sim | demo`.
+
+Flags without a command are those of `serve`.
 
 Exit codes everywhere: 0 good, 1 unhealthy or refused, 2 bad configuration or usage.
 """

@@ -97,6 +97,6 @@ def admin_options(command: F) -> F:
         "--target",
         default=DEFAULT_TARGET,
         show_default=True,
-        help="host:port of the admin service (--admin-grpc-port).",
+        help="host:port of the picker's admin service.",
     )
     return where(token(command))
