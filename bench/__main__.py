@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from bench import (
+    guard,
     p1_throughput,
     p2_latency,
     p3_decision,
@@ -43,18 +44,22 @@ BENCHMARKS: dict[str, Callable[[], AsyncIterator[Result]]] = {
     "r-shed": goals.run_shedding,
     "r-e2e": policies_e2e.run,
 }
+ON_DEMAND: dict[str, Callable[[], AsyncIterator[Result]]] = {"guard": guard.run}
+"""Run only where they are named."""
 
 
 @click.command()
-@click.argument("names", nargs=-1, type=click.Choice(list(BENCHMARKS)))
+@click.argument("names", nargs=-1, type=click.Choice([*BENCHMARKS, *ON_DEMAND]))
 @click.option("--trace", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="For r6: a trace file.")
-def main(names: tuple[str, ...], trace: Path | None) -> None:
+@click.option("--base", help="For guard: the git revision to compare with; by default the newest tag.")
+def main(names: tuple[str, ...], trace: Path | None, base: str | None) -> None:
     """Run the benchmarks NAMES, all of them by default.
 
     A goal that is missed is printed as `short` and is no failure; the exit code is 1 where nothing could be measured.
     """
     try:
-        asyncio.run(_run(names or tuple(BENCHMARKS), BENCHMARKS | {"r6": lambda: goals.run_r6(trace)}))
+        given = {"r6": lambda: goals.run_r6(trace), "guard": lambda: guard.run(base)}
+        asyncio.run(_run(names or tuple(BENCHMARKS), BENCHMARKS | ON_DEMAND | given))
     except BenchError as exc:
         raise click.ClickException(str(exc)) from exc
 

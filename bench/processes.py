@@ -27,8 +27,10 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 class PythonServer(ABC):
     """`python -m …` with what it prints at hand. An async context manager; killed when it does not end in time."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, tree: Path | None = None) -> None:
+        """`tree`: where the sources are, where they are not those that are installed."""
         self._arguments = arguments
+        self._environment = os.environ | ({"PYTHONPATH": str(tree / "src")} if tree is not None else {})
         self._process: asyncio.subprocess.Process | None = None
         self._drain: asyncio.Task[None] | None = None
         self._tail: deque[str] = deque(maxlen=20)
@@ -44,6 +46,7 @@ class PythonServer(ABC):
             sys.executable,
             "-m",
             *self._arguments,
+            env=self._environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -143,18 +146,26 @@ def endpoints_file(endpoints: Sequence[str], directory: Path) -> str:
     return f"--endpoints-file={file}"
 
 
+def _ports(tree: Path | None) -> Sequence[str]:
+    """The flags of the ports that a picker of this tree opens."""
+    ports = ("grpc-port", "grpc-health-port", "metrics-port")
+    has_admin = tree is None or (tree / "src" / "extproc" / "servers" / "admin").exists()
+    return (*ports, "admin-grpc-port", "admin-http-port") if has_admin else ports
+
+
 class Picker(PythonServer):
     """`extproc serve` on free ports, with its defaults where `config` says nothing else.
 
     `source`: the flags that say where its endpoints come from. Ready when it says so: every endpoint has been probed.
     """
 
-    def __init__(self, *source: str, config: Mapping[str, object] | None = None) -> None:
+    def __init__(self, *source: str, config: Mapping[str, object] | None = None, tree: Path | None = None) -> None:
         super().__init__(
             *("extproc", "serve", *source, "--secure-serving=false", "--listen-address=127.0.0.1"),
-            *("--grpc-port=0", "--grpc-health-port=0", "--metrics-port=0", "--drain-delay=0s"),
-            *("--admin-grpc-port=0", "--admin-http-port=0"),
+            *(f"--{port}=0" for port in _ports(tree)),
+            "--drain-delay=0s",
             *((f"--config-text={json.dumps(dict(config))}",) if config else ()),
+            tree=tree,
         )
         self.address = ""
         self._metrics_port = 0

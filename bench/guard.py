@@ -1,0 +1,142 @@
+"""The hot path against an earlier revision of itself: both checked out, both running, measured in turn.
+
+A round measures both, one after the other, in alternating order; what is judged is the median over rounds of the ratio
+within each. The interval beside it is where that median lies with 95 % confidence, whatever the noise is like (order
+statistics): a figure counts as worse only when all of the interval is beyond the tolerance, so that a noisy neighbour
+makes the interval wide and the verdict mild, not wrong.
+"""
+
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from math import comb
+from pathlib import Path
+from statistics import median
+
+from bench.chat import ENDPOINT_MODELS, chat_requests
+from bench.endpoints import serve_endpoints
+from bench.modes import FULL_DUPLEX
+from bench.paced import run_paced
+from bench.processes import Picker, endpoints_file
+from bench.results import BenchError, Result
+from bench.wrk import ensure_wrk, run_wrk
+from extproc.cli.demo.envoy import Envoy, GatewaySettings
+
+ROUNDS = 24
+ROUND_S = 1
+LOADED_ROUNDS = 12
+LOADED_ROUND_S = 3
+CONNECTIONS = 32
+TOLERANCE = 0.03
+CONFIDENCE = 0.95
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class _Side:
+    server: Picker
+    url: str
+
+
+async def run(base: str | None = None) -> AsyncIterator[Result]:
+    """A line each for throughput, CPU per request, and latency; `base` is a git revision, by default the newest tag.
+
+    Errors: BenchError where there is no such revision.
+    """
+    ensure_wrk()
+    revision = base or _newest_tag()
+    requests = chat_requests()
+    async with serve_endpoints(ENDPOINT_MODELS) as endpoints, _serve(revision, endpoints) as sides:
+        rates: tuple[list[float], list[float]] = ([], [])
+        cpu_us: tuple[list[float], list[float]] = ([], [])
+        p50_us: tuple[list[float], list[float]] = ([], [])
+        for index in range(-2, ROUNDS):  # the first two warm up
+            for number in (0, 1) if index % 2 else (1, 0):
+                side = sides[number]
+                before_s = side.server.cpu_s
+                load = await run_wrk(side.url, requests, connections=CONNECTIONS, duration_s=ROUND_S)
+                spent_s = side.server.cpu_s - before_s
+                single = await run_wrk(side.url, requests, connections=1, duration_s=ROUND_S)
+                if index >= 0:
+                    rates[number].append(load.requests_per_s)
+                    cpu_us[number].append(spent_s / load.requests * 1e6)
+                    p50_us[number].append(single.p50_us)
+        yield _result(f"decisions/s, against {revision}", rates, "/s", is_more_better=True)
+        yield _result("CPU of the picker per request", cpu_us, " µs")
+        yield _result("p50, one connection", p50_us, " µs")
+        rate = median(rates[1]) / 2
+        p99_us: tuple[list[float], list[float]] = ([], [])
+        for index in range(LOADED_ROUNDS):
+            for number in (0, 1) if index % 2 else (1, 0):
+                paced = await run_paced(sides[number].url, requests, requests_per_s=rate, duration_s=LOADED_ROUND_S)
+                p99_us[number].append(paced.p99_us)
+        yield _result(f"p99 at half load, {rate:,.0f}/s", p99_us, " µs")
+
+
+def _result(
+    name: str, figures: tuple[Sequence[float], Sequence[float]], unit: str, *, is_more_better: bool = False
+) -> Result:
+    ours, theirs = figures
+    ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
+    low, high = interval(ratios)
+    is_ok = high >= 1 - TOLERANCE if is_more_better else low <= 1 + TOLERANCE
+    return Result(
+        name=f"guard: {name}",
+        figure=f"{median(ours):,.0f}{unit}",
+        reference=f"{median(theirs):,.0f}{unit}",
+        ratio=f"{median(ratios):.3f} ({low:.3f}–{high:.3f})",
+        goal=f"≥ {1 - TOLERANCE:.2f} ×" if is_more_better else f"≤ {1 + TOLERANCE:.2f} ×",
+        is_ok=is_ok,
+    )
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Where the median of what `values` are drawn from lies with `CONFIDENCE`; of few values, all of them."""
+    ordered, count = sorted(values), len(values)
+    left_out, tail = 0, 0.0
+    while left_out < count // 2:
+        tail += comb(count, left_out) / 2**count
+        if 2 * tail > 1 - CONFIDENCE:
+            break
+        left_out += 1
+    cut = max(0, left_out - 1)
+    return ordered[cut], ordered[count - 1 - cut]
+
+
+@asynccontextmanager
+async def _serve(revision: str, endpoints: Sequence[str]) -> AsyncIterator[tuple[_Side, _Side]]:
+    """This tree's picker and that of `revision`, each behind an Envoy of its own."""
+    async with AsyncExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="extproc-guard-")))
+        base = _check_out(revision, directory)
+        source = endpoints_file(endpoints, directory)
+        sides = []
+        for tree in (ROOT, base):
+            picker = await stack.enter_async_context(Picker(source, tree=tree))
+            settings = GatewaySettings(endpoints=endpoints, picker=picker.address, processing_mode=FULL_DUPLEX.filter)
+            gateway = await stack.enter_async_context(Envoy(settings))
+            sides.append(_Side(picker, gateway.url))
+        yield sides[0], sides[1]
+
+
+def _check_out(revision: str, directory: Path) -> Path:
+    """The files of `revision`, in a new folder below `directory`. Errors: BenchError."""
+    target = directory / "base"
+    target.mkdir()
+    archive = subprocess.run(["git", "-C", str(ROOT), "archive", revision, "src"], capture_output=True)
+    if archive.returncode != 0:
+        raise BenchError(f"git has no revision {revision}: {archive.stderr.decode().strip()}")
+    subprocess.run(["tar", "-x", "-C", str(target)], input=archive.stdout, check=True)
+    return target
+
+
+def _newest_tag() -> str:
+    """Errors: BenchError where there is none."""
+    found = subprocess.run(
+        ["git", "-C", str(ROOT), "describe", "--tags", "--abbrev=0", "HEAD"], capture_output=True, text=True
+    )
+    if found.returncode != 0:
+        raise BenchError("there is no tag to compare with: give --base REVISION")
+    return found.stdout.strip()
