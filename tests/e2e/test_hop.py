@@ -16,7 +16,8 @@ from extproc.cli.demo.envoy import DETACHED, ISTIO, Envoy, GatewaySettings, Proc
 
 SMALL = b'{"model": "llama", "prompt": "Hello"}'
 LARGE = b'{"prompt": "' + b"p" * 900_000 + b'", "model": "llama"}'
-REQUESTS = 1_000
+REQUESTS = 600
+"""Of so many, 5 and 8 answers were cut where streams left through a hop all the same (Envoy 1.40)."""
 
 
 @pytest.mark.parametrize(
