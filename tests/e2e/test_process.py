@@ -83,7 +83,9 @@ async def test_usage_errors_exit_with_2(arguments: list[str], text: str) -> None
     assert "Traceback" not in output
 
 
-@pytest.mark.parametrize("flag", ["--grpc-port", "--grpc-health-port", "--metrics-port"])
+@pytest.mark.parametrize(
+    "flag", ["--grpc-port", "--grpc-health-port", "--metrics-port", "--admin-grpc-port", "--admin-http-port"]
+)
 async def test_a_port_in_use_exits_with_2_and_is_named(flag: str, pool_file: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -20,6 +20,8 @@ from tests.e2e.upstreams import InstantUpstream
 from extproc.cli.probe import DIRECT_ENVOY
 
 EXT_PROC = "envoy.service.ext_proc.v3.ExternalProcessor"
+ADMIN = "extproc.admin.v1.Admin"
+ADMIN_SERVICES = [ADMIN, "grpc.reflection.v1alpha.ServerReflection"]
 SERVICES = [EXT_PROC, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"]
 HEADERS = {
     "headers": {"headers": [{"key": ":method", "rawValue": "UE9TVA=="}, {"key": ":path", "value": "/v1/completions"}]}
@@ -32,6 +34,25 @@ REQUESTS: list[dict[str, object]] = [{"requestHeaders": HEADERS}, {"requestBody"
 async def site() -> AsyncIterator[tuple[Picker, str]]:
     async with InstantUpstream() as upstream, Picker({"only": upstream.address}) as picker:
         yield picker, upstream.address
+
+
+def call_admin(address: str) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """The services at `address`, and what those of its methods answer that answer once."""
+    with grpc.insecure_channel(address) as channel:
+        database = ProtoReflectionDescriptorDatabase(channel)
+        answers = {}
+        for name, method in DescriptorPool(database).FindServiceByName(ADMIN).methods_by_name.items():
+            if method.server_streaming:
+                continue
+            request, response = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
+            ask = channel.unary_unary(
+                f"/{ADMIN}/{name}",
+                request_serializer=lambda message: message.SerializeToString(),
+                response_deserializer=response.FromString,
+            )
+            given = {"model": "llama"} if name == "Explain" else {}
+            answers[name] = json_format.MessageToDict(ask(json_format.ParseDict(given, request()), timeout=10))
+        return sorted(database.get_services()), answers
 
 
 async def test_list_describe_and_call_from_the_descriptors_alone(site: tuple[Picker, str]) -> None:
@@ -61,6 +82,11 @@ async def test_list_describe_and_call_from_the_descriptors_alone(site: tuple[Pic
     assert whole["dynamicMetadata"] == routed["dynamicMetadata"]
     assert whole["requestHeaders"]["response"]["status"] == "CONTINUE_AND_REPLACE"
     assert whole["requestHeaders"]["response"]["bodyMutation"]["body"] == BODY["body"]
+    services, answers = await asyncio.to_thread(call_admin, picker.admin_address)
+    assert services == ADMIN_SERVICES
+    assert answers["GetSnapshot"]["models"] == [{"id": "llama", "endpoints": ["only"]}]
+    assert answers["Explain"]["endpoint"] == "only"
+    assert "grpcPort: 0" in answers["GetConfig"]["yaml"]
 
 
 def grpcurl_programs() -> list[str]:
@@ -89,6 +115,11 @@ async def test_grpcurl(grpcurl: str, site: tuple[Picker, str]) -> None:
     as_envoy = ("-H", "x-envoy-internal: true")
     answer = json.loads(await run(*as_envoy, "-d", "@", picker.address, f"{EXT_PROC}/Process", stdin=stdin))
     assert answer["dynamic_metadata"] == {"envoy.lb": {"x-gateway-destination-endpoint": endpoint}}
+    assert (await run(picker.admin_address, "list")).split() == ADMIN_SERVICES
+    snapshot = json.loads(await run(picker.admin_address, f"{ADMIN}/GetSnapshot"))
+    assert [each["models"] for each in snapshot["endpoints"]] == [["llama"]]
+    explanation = json.loads(await run("-d", '{"model": "llama"}', picker.admin_address, f"{ADMIN}/Explain"))
+    assert explanation["destination"] == endpoint
     for name in ("", "liveness", "readiness", EXT_PROC, "inference-extension"):
         health = await run("-d", json.dumps({"service": name}), picker.health_address, "grpc.health.v1.Health/Check")
         assert json.loads(health) == {"status": "SERVING"}

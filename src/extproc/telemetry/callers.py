@@ -1,6 +1,7 @@
 """Who opens ext_proc streams, and how: what `doctor` judges a data plane's filter by."""
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from extproc.protocol.events import BodyMode
 from extproc.protocol.plan import Body, Plan
@@ -14,9 +15,21 @@ class _Tally:
 
     def __init__(self) -> None:
         self.streams = 0
-        self.last_at_s = 0.0
+        self.last_at_s = float("-inf")
         self.left_early = 0
         self.left_after_s: float | None = None
+
+    def add(self, other: "_Tally") -> None:
+        """Counts those of another too."""
+        self.streams += other.streams
+        self.last_at_s = max(self.last_at_s, other.last_at_s)
+        self.left_early += other.left_early
+        if other.left_after_s is not None:
+            self.leave(other.left_after_s)
+
+    def leave(self, after_s: float) -> None:
+        """One was left after so long."""
+        self.left_after_s = after_s if self.left_after_s is None else min(self.left_after_s, after_s)
 
 
 class Callers:
@@ -38,27 +51,43 @@ class Callers:
         if tally is None:
             tally = self._tallies[key] = _Tally()
         tally.streams += 1
-        tally.last_at_s = began_at_s
+        tally.last_at_s = max(tally.last_at_s, began_at_s)
         if has_left_early:
             tally.left_early += 1
-            lasted_s = self._clock() - began_at_s
-            tally.left_after_s = lasted_s if tally.left_after_s is None else min(tally.left_after_s, lasted_s)
+            tally.leave(self._clock() - began_at_s)
 
     def seen(self) -> Iterator[Caller]:
-        """Each kind that was seen, the one seen last first."""
+        """Each kind that was seen, the one seen last first. Plans that look alike from outside are one kind: those of
+        requests with and without a body.
+        """
+        kinds: dict[_Kind, _Tally] = {}
+        for (is_direct, plan), tally in self._tallies.items():
+            kinds.setdefault(_kind_of(plan, is_direct=is_direct), _Tally()).add(tally)
         now = self._clock()
-        for (is_direct, plan), tally in sorted(self._tallies.items(), key=lambda item: -item[1].last_at_s):
+        for kind, tally in sorted(kinds.items(), key=lambda item: -item[1].last_at_s):
             yield Caller(
-                is_direct=is_direct,
-                request_body_mode=plan.request_body.name if plan is not None else "",
-                response_body_mode=plan.response_body.name if plan is not None else "",
-                tells_modes=plan is not None and plan.tells_modes,
-                answer=_answer(plan),
+                *kind,
                 streams=tally.streams,
                 age_s=now - tally.last_at_s,
                 left_early=tally.left_early,
                 left_after_s=tally.left_after_s,
             )
+
+
+class _Kind(NamedTuple):
+    """What tells streams apart, as the first fields of `Caller`."""
+
+    is_direct: bool
+    request_body_mode: str
+    response_body_mode: str
+    tells_modes: bool
+    answer: str
+
+
+def _kind_of(plan: Plan | None, *, is_direct: bool) -> _Kind:
+    if plan is None:
+        return _Kind(is_direct, "", "", False, _answer(plan))
+    return _Kind(is_direct, plan.request_body.name, plan.response_body.name, plan.tells_modes, _answer(plan))
 
 
 def _answer(plan: Plan | None) -> str:

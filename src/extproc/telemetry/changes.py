@@ -35,11 +35,16 @@ def find_changes(before: Snapshot, after: Snapshot, ids: Collection[str]) -> Ite
         name = state.endpoint.name
         if old is None:
             yield EndpointChange("endpoint new", name, {"address": state.endpoint.address})
-        elif _outline(old) != _outline(state):
+        elif _bearing(old) != _bearing(state):
             fields = _outline(state) | ({"problem": state.problem} if state.problem else {})
             yield EndpointChange("endpoint changed", name, fields, is_loss=old.is_routable and not state.is_routable)
         elif old.problem != state.problem and state.problem:
             yield EndpointChange("endpoint probe failed", name, {"problem": state.problem})
+
+
+def _bearing(state: EndpointState) -> tuple[object, ...]:
+    """What bears on routing, every model included: lines show the first of them."""
+    return state.is_ready, state.is_confirmed, state.is_suspect, [card.id for card in state.cards]
 
 
 def _outline(state: EndpointState) -> dict[str, object]:

@@ -1,12 +1,15 @@
 """A decision that was made, as those are told of it who watch: the log, the journal, traces."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
 from extproc.values.decision import Reply, Route
 from extproc.values.refusal import Reject
 from extproc.values.request import RequestHead
+
+Metadata = Callable[[], Iterable[tuple[str, str | bytes]]]
+"""Gives the metadata of the call that brings a request."""
 
 
 class Decided(msgspec.Struct, frozen=True):
@@ -23,6 +26,9 @@ class Decided(msgspec.Struct, frozen=True):
     seconds: float
     """From then to the decision, waiting for news included."""
     snapshot_version: int
+    held_s: float = 0.0
+    """How much of it was waited for news."""
+    metadata: Metadata = tuple
 
 
 Observer = Callable[[Decided], None]

@@ -7,42 +7,30 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from heapq import nlargest
+from itertools import islice
 
-import msgspec
-
-from extproc.telemetry.changes import LONGEST_NAME, find_changes
+from extproc.errors import ExtprocError
+from extproc.telemetry.changes import LONGEST_NAME, find_changes, join_names
 from extproc.telemetry.decided import Decided
-from extproc.values.admin import Change, DecisionEvent, Ranked
-from extproc.values.decision import Reply, Route, Scores
-from extproc.values.refusal import Reject
+from extproc.telemetry.entries import Entry, replace_halves, shorten, tell
+from extproc.values.admin import Change, DecisionEvent
 from extproc.values.snapshot import Snapshot
 
 MOST_CHANGES = 200
 MOST_DECISIONS = 200
+MOST_WATCHES = 32
 MOST_UNREAD = 1000
 """Decisions that wait for one watcher; of more, the oldest are left out."""
-MOST_BEST = 5
 DEFAULT_PER_S = 20
 MOST_PER_S = 1000
+LONGEST_DETAIL = 1000
 
 
-class _Entry(msgspec.Struct, frozen=True):
-    """What is kept of a decision: little, and nothing that holds a body."""
+class TooManyWatchesError(ExtprocError):
+    """Nobody else can watch at the moment."""
 
-    at_s: float
-    request_id: str
-    path: str
-    named: str
-    model: str
-    outcome: str
-    reason: str
-    status: int
-    endpoint: str
-    destination: str
-    scores: Scores | None
-    seconds: float
-    snapshot_version: int
+    def __str__(self) -> str:
+        return f"{MOST_WATCHES} watch already"
 
 
 class Watch:
@@ -50,28 +38,39 @@ class Watch:
 
     def __init__(self, journal: "Journal", *, model: str, refusals_only: bool, most_per_s: int) -> None:
         self._journal = journal
-        self._model = model
+        self._model = model[:LONGEST_NAME]
         self._refusals_only = refusals_only
         self._most_per_s = most_per_s
-        self._left = float(most_per_s)
-        self._filled_at_s = float("-inf")
-        self._unread: deque[_Entry] = deque()
+        self._second_began_at_s = float("-inf")
+        self._second_count = 0
+        self._unread: deque[tuple[Entry, int]] = deque()
+        """Each with how many were left out before it."""
         self._left_out = 0
+        """Since the last that was taken in."""
         self._has_more = asyncio.Event()
 
-    def take(self, entry: _Entry) -> None:
+    def __repr__(self) -> str:
+        return f"<Watch {len(self._unread)} unread>"
+
+    def take(self, entry: Entry) -> None:
         """Takes in a decision, if it is wanted and not one too many."""
-        if (self._refusals_only and entry.endpoint) or (self._model and self._model not in (entry.named, entry.model)):
+        if (self._refusals_only and entry.reason is None) or (
+            self._model and self._model != entry.named and self._model != entry.model
+        ):
             return
-        if self._left < 1.0:
-            waited_s = entry.at_s - self._filled_at_s
-            self._left = min(float(self._most_per_s), self._left + waited_s * self._most_per_s)
-            self._filled_at_s = entry.at_s
-        if self._left < 1.0 or len(self._unread) >= MOST_UNREAD:
+        at_s = entry.made_at_s
+        if at_s - self._second_began_at_s >= 1.0:
+            self._second_began_at_s, self._second_count = at_s, 0
+        if self._second_count >= self._most_per_s:
             self._left_out += 1
             return
-        self._left -= 1.0
-        self._unread.append(entry)
+        self._second_count += 1
+        self._unread.append((entry, self._left_out))
+        self._left_out = 0
+        if len(self._unread) > MOST_UNREAD:
+            _, left_out = self._unread.popleft()
+            oldest, left_out_too = self._unread[0]
+            self._unread[0] = oldest, left_out + 1 + left_out_too
         self._has_more.set()
 
     async def next(self) -> DecisionEvent:
@@ -79,8 +78,8 @@ class Watch:
         while not self._unread:
             self._has_more.clear()
             await self._has_more.wait()
-        left_out, self._left_out = self._left_out, 0
-        return self._journal.tell(self._unread.popleft(), left_out=left_out)
+        entry, left_out = self._unread.popleft()
+        return tell(entry, at_unix_s=self._journal.unix_s(entry), left_out=left_out)
 
 
 class Journal:
@@ -91,7 +90,9 @@ class Journal:
         self._clock = clock
         self._wall_clock = wall_clock
         self._changes: deque[Change] = deque(maxlen=MOST_CHANGES)
-        self._decisions: deque[_Entry] = deque(maxlen=MOST_DECISIONS)
+        self._decisions: deque[Entry] = deque(maxlen=MOST_DECISIONS)
+        self.decided = 0
+        """Decisions so far."""
         self._watches: set[Watch] = set()
 
     def __repr__(self) -> str:
@@ -99,7 +100,8 @@ class Journal:
 
     def note_decision(self, decided: Decided) -> None:
         """An observer of decisions."""
-        entry = _shorten(decided)
+        entry = shorten(decided)
+        self.decided += 1
         self._decisions.append(entry)
         for watch in self._watches:
             watch.take(entry)
@@ -109,22 +111,37 @@ class Journal:
         for change in find_changes(before, after, ids):
             detail = ", ".join(f"{key} {_show(value)}" for key, value in change.fields.items())
             self.note(change.what, endpoint=change.endpoint, detail=detail)
+        if after.is_synced and not before.is_synced:
+            self.note("source read", detail=f"endpoints {len(after.endpoints)}")
+        for what, old, new in (
+            ("aliases changed", before.aliases, after.aliases),
+            ("objectives changed", before.objectives, after.objectives),
+        ):
+            if old is not new and old != new:
+                self.note(what, detail=join_names(list(new)))
 
     def note(self, what: str, *, endpoint: str = "", detail: str = "") -> None:
         """Something changed now."""
-        self._changes.append(Change(self._wall_clock(), what, endpoint[:LONGEST_NAME], detail))
+        endpoint, detail = replace_halves(endpoint[:LONGEST_NAME]), replace_halves(detail[:LONGEST_DETAIL])
+        self._changes.append(Change(self._wall_clock(), what, endpoint, detail))
 
     def changes(self) -> tuple[Change, ...]:
         """The last changes, the newest first."""
         return tuple(reversed(self._changes))
 
-    def decisions(self) -> tuple[DecisionEvent, ...]:
-        """The last decisions, the newest first."""
-        return tuple([self.tell(entry) for entry in reversed(self._decisions)])
+    def decisions(self, *, after: int = 0, most: int = MOST_DECISIONS) -> tuple[DecisionEvent, ...]:
+        """The last decisions, the newest first: of those that came once `decided` was `after`, at most `most`."""
+        count = min(max(0, self.decided - after), most)
+        return tuple([tell(entry, at_unix_s=self.unix_s(entry)) for entry in islice(reversed(self._decisions), count)])
 
     @contextmanager
     def watch(self, *, model: str = "", refusals_only: bool = False, most_per_s: int = 0) -> Iterator[Watch]:
-        """The decisions from now on, at most `most_per_s` (0: `DEFAULT_PER_S`) each second."""
+        """The decisions from now on, at most `most_per_s` (0: `DEFAULT_PER_S`) each second.
+
+        Errors: TooManyWatchesError.
+        """
+        if len(self._watches) >= MOST_WATCHES:
+            raise TooManyWatchesError
         per_s = min(most_per_s or DEFAULT_PER_S, MOST_PER_S)
         watch = Watch(self, model=model, refusals_only=refusals_only, most_per_s=per_s)
         self._watches.add(watch)
@@ -133,57 +150,9 @@ class Journal:
         finally:
             self._watches.discard(watch)
 
-    def tell(self, entry: _Entry, *, left_out: int = 0) -> DecisionEvent:
-        """An entry in full."""
-        return DecisionEvent(
-            at_unix_s=self._wall_clock() - (self._clock() - entry.at_s),
-            request_id=entry.request_id,
-            path=entry.path,
-            named_model=entry.named,
-            model=entry.model,
-            outcome=entry.outcome,
-            reason=entry.reason,
-            status=entry.status,
-            endpoint=entry.endpoint,
-            destination=entry.destination,
-            seconds=entry.seconds,
-            snapshot_version=entry.snapshot_version,
-            best=_rank(entry.scores) if entry.scores is not None else (),
-            left_out=left_out,
-        )
-
-
-def _shorten(decided: Decided) -> _Entry:
-    head, outcome = decided.head, decided.outcome
-    reason, status, endpoint, destination, scores = "", 0, "", "", None
-    match outcome:
-        case Route():
-            name, endpoint, scores = "routed", outcome.endpoints[0].name, outcome.scores
-            destination = outcome.destination
-        case Reject():
-            name, reason, status = outcome.refusal.code, outcome.reason.name.lower(), outcome.refusal.status
-        case Reply():
-            name, status = "replied", outcome.status
-    return _Entry(
-        decided.began_at_s + decided.seconds,
-        head.headers.get("x-request-id", "")[:LONGEST_NAME],
-        head.path.partition("?")[0][:LONGEST_NAME],
-        (decided.named or "")[:LONGEST_NAME],
-        (decided.model or "")[:LONGEST_NAME],
-        name,
-        reason,
-        status,
-        endpoint,
-        destination,
-        scores,
-        decided.seconds,
-        decided.snapshot_version,
-    )
-
-
-def _rank(scores: Scores) -> tuple[Ranked, ...]:
-    best = nlargest(MOST_BEST, zip(scores.totals, scores.candidates, strict=True), key=lambda pair: pair[0])
-    return tuple([Ranked(endpoint.name, total) for total, endpoint in best])
+    def unix_s(self, entry: Entry) -> float:
+        """When a decision was made, in seconds since 1970."""
+        return self._wall_clock() - (self._clock() - entry.made_at_s)
 
 
 def _show(value: object) -> str:

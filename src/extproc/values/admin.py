@@ -107,6 +107,32 @@ class ConfigFile(msgspec.Struct, frozen=True):
     needs_restart: tuple[str, ...] = ()
 
 
+class Ranked(msgspec.Struct, frozen=True):
+    """A candidate and its weighted sum."""
+
+    endpoint: str
+    total: float
+
+
+class DecisionEvent(msgspec.Struct, frozen=True):
+    """A decision that was made."""
+
+    at_unix_s: float
+    request_id: str
+    path: str
+    named_model: str
+    model: str
+    outcome: str
+    reason: str = ""
+    status: int = 0
+    endpoint: str = ""
+    destination: str = ""
+    seconds: float = 0.0
+    snapshot_version: int = 0
+    best: tuple[Ranked, ...] = ()
+    left_out: int = 0
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """The pool as it is known."""
 
@@ -127,6 +153,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     outcomes: tuple[Outcome, ...] = ()
     changes: tuple[Change, ...] = ()
     config_file: ConfigFile | None = None
+    decisions: tuple[DecisionEvent, ...] = ()
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -183,32 +210,6 @@ class Explanation(msgspec.Struct, frozen=True):
     compared: int = 0
     candidates: tuple[Candidate, ...] = ()
     prompt_tokens: float = 0.0
-
-
-class Ranked(msgspec.Struct, frozen=True):
-    """A candidate and its weighted sum."""
-
-    endpoint: str
-    total: float
-
-
-class DecisionEvent(msgspec.Struct, frozen=True):
-    """A decision that was made."""
-
-    at_unix_s: float
-    request_id: str
-    path: str
-    named_model: str
-    model: str
-    outcome: str
-    reason: str = ""
-    status: int = 0
-    endpoint: str = ""
-    destination: str = ""
-    seconds: float = 0.0
-    snapshot_version: int = 0
-    best: tuple[Ranked, ...] = ()
-    left_out: int = 0
 
 
 class Setting(msgspec.Struct, frozen=True):

@@ -1,11 +1,12 @@
 """Who may ask: everybody on this machine, or whoever shows the token."""
 
 import base64
-import binascii
 import hmac
-from pathlib import Path
+import os
 
 from extproc.telemetry.logs import Log
+
+LONGEST_TOKEN_BYTES = 4096
 
 _log = Log("servers.admin")
 
@@ -17,6 +18,9 @@ class Access:
         self._token_file = token_file
         self._complaint = ""
 
+    def __repr__(self) -> str:
+        return f"<Access {'by token' if self.needs_token else 'for everybody'}>"
+
     @property
     def needs_token(self) -> bool:
         """Callers have to show the token."""
@@ -24,34 +28,45 @@ class Access:
 
     def allows(self, authorization: str) -> bool:
         """Whether a header `authorization` of this value is enough: `Bearer TOKEN`, or `Basic` with the token as the
-        password. The file is read each time, as it can be rotated; nobody may ask while it cannot be read.
+        password. Nobody may ask while the file cannot be read.
+
+        It is read each time, as it can be rotated, and on the event loop: that takes 10 µs, of a file in memory as
+        Kubernetes mounts secrets, and what could block or go on for ever is not waited for.
         """
         if self._token_file is None:
             return True
-        token = self._read(self._token_file)
-        return bool(token) and hmac.compare_digest(_shown(authorization), token)
-
-    def _read(self, file: str) -> bytes:
-        try:
-            token, complaint = Path(file).read_bytes().strip(), ""
-        except OSError as exc:
-            token, complaint = b"", f"{file}: {exc.strerror or exc}"
-        if not token and not complaint:
-            complaint = f"{file} is empty"
+        token, complaint = _read(self._token_file)
         if complaint and complaint != self._complaint:
             _log.warning("the admin token cannot be read, nobody may ask", problem=complaint)
         self._complaint = complaint
-        return token
+        return bool(token) and hmac.compare_digest(_shown(authorization), token)
+
+
+def _read(file: str) -> tuple[bytes, str]:
+    """The token in a file, or nothing and what is wrong with it."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            text = os.read(descriptor, LONGEST_TOKEN_BYTES + 1)
+        finally:
+            os.close(descriptor)
+    except (OSError, ValueError) as exc:
+        return b"", f"{file}: {getattr(exc, 'strerror', None) or exc}"
+    if len(text) > LONGEST_TOKEN_BYTES:
+        return b"", f"{file} is no token: it is longer than {LONGEST_TOKEN_BYTES} bytes"
+    token = text.strip()
+    return token, "" if token else f"{file} is empty"
 
 
 def _shown(authorization: str) -> bytes:
     """The token that a header shows, empty where it shows none."""
     kind, _, value = authorization.strip().partition(" ")
-    if kind.lower() == "bearer":
-        return value.strip().encode(errors="surrogateescape")
-    if kind.lower() != "basic":
-        return b""
     try:
-        return base64.b64decode(value.strip(), validate=True).partition(b":")[2]
-    except (binascii.Error, ValueError):
-        return b""
+        match kind.lower():
+            case "bearer":
+                return value.strip().encode(errors="surrogateescape")
+            case "basic":
+                return base64.b64decode(value.strip(), validate=True).partition(b":")[2]
+    except ValueError:  # not base64, or characters that no header can hold
+        pass
+    return b""

@@ -80,8 +80,8 @@ class Views:
     def __repr__(self) -> str:
         return f"<Views of {self._store!r}>"
 
-    def snapshot(self) -> admin.Snapshot:
-        """The pool as it is known now."""
+    def snapshot(self, *, most_decisions: int = 0) -> admin.Snapshot:
+        """The pool as it is known now, and at most so many of the last decisions."""
         now, snapshot = self._clock(), self._store.snapshot
         readings = self._readings()
         states = sorted(snapshot.endpoints.values(), key=lambda state: (state.endpoint.name, state.endpoint.id))
@@ -119,6 +119,7 @@ class Views:
             ),
             changes=self.journal.changes(),
             config_file=self._config.file(),
+            decisions=self.journal.decisions(most=most_decisions) if most_decisions else (),
         )
 
     def explain(self, head: RequestHead, body: bytes, *, rng: Random | None = None) -> admin.Explanation:

@@ -7,11 +7,13 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class GetSnapshotRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("most_decisions",)
+    MOST_DECISIONS_FIELD_NUMBER: _ClassVar[int]
+    most_decisions: int
+    def __init__(self, most_decisions: _Optional[int] = ...) -> None: ...
 
 class Snapshot(_message.Message):
-    __slots__ = ("pool", "extproc_version", "uptime_s", "version", "age_s", "is_synced", "is_ready", "sources", "endpoints", "models", "aliases", "objectives", "open_streams", "callers", "outcomes", "changes", "config_file")
+    __slots__ = ("pool", "extproc_version", "uptime_s", "version", "age_s", "is_synced", "is_ready", "sources", "endpoints", "models", "aliases", "objectives", "open_streams", "callers", "outcomes", "changes", "config_file", "decisions")
     class ObjectivesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +38,7 @@ class Snapshot(_message.Message):
     OUTCOMES_FIELD_NUMBER: _ClassVar[int]
     CHANGES_FIELD_NUMBER: _ClassVar[int]
     CONFIG_FILE_FIELD_NUMBER: _ClassVar[int]
+    DECISIONS_FIELD_NUMBER: _ClassVar[int]
     pool: str
     extproc_version: str
     uptime_s: float
@@ -53,7 +56,8 @@ class Snapshot(_message.Message):
     outcomes: _containers.RepeatedCompositeFieldContainer[Outcome]
     changes: _containers.RepeatedCompositeFieldContainer[Change]
     config_file: ConfigFile
-    def __init__(self, pool: _Optional[str] = ..., extproc_version: _Optional[str] = ..., uptime_s: _Optional[float] = ..., version: _Optional[int] = ..., age_s: _Optional[float] = ..., is_synced: _Optional[bool] = ..., is_ready: _Optional[bool] = ..., sources: _Optional[_Iterable[_Union[Source, _Mapping]]] = ..., endpoints: _Optional[_Iterable[_Union[Endpoint, _Mapping]]] = ..., models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., aliases: _Optional[_Iterable[_Union[Alias, _Mapping]]] = ..., objectives: _Optional[_Mapping[str, int]] = ..., open_streams: _Optional[int] = ..., callers: _Optional[_Iterable[_Union[Caller, _Mapping]]] = ..., outcomes: _Optional[_Iterable[_Union[Outcome, _Mapping]]] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., config_file: _Optional[_Union[ConfigFile, _Mapping]] = ...) -> None: ...
+    decisions: _containers.RepeatedCompositeFieldContainer[DecisionEvent]
+    def __init__(self, pool: _Optional[str] = ..., extproc_version: _Optional[str] = ..., uptime_s: _Optional[float] = ..., version: _Optional[int] = ..., age_s: _Optional[float] = ..., is_synced: _Optional[bool] = ..., is_ready: _Optional[bool] = ..., sources: _Optional[_Iterable[_Union[Source, _Mapping]]] = ..., endpoints: _Optional[_Iterable[_Union[Endpoint, _Mapping]]] = ..., models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ..., aliases: _Optional[_Iterable[_Union[Alias, _Mapping]]] = ..., objectives: _Optional[_Mapping[str, int]] = ..., open_streams: _Optional[int] = ..., callers: _Optional[_Iterable[_Union[Caller, _Mapping]]] = ..., outcomes: _Optional[_Iterable[_Union[Outcome, _Mapping]]] = ..., changes: _Optional[_Iterable[_Union[Change, _Mapping]]] = ..., config_file: _Optional[_Union[ConfigFile, _Mapping]] = ..., decisions: _Optional[_Iterable[_Union[DecisionEvent, _Mapping]]] = ...) -> None: ...
 
 class Source(_message.Message):
     __slots__ = ("name", "is_connected", "age_s", "problems")
