@@ -1,21 +1,17 @@
-"""Alert rules and the dashboard name metrics and labels that a picker has."""
+"""Alert rules, the dashboard and the documented queries name metrics and labels that a picker has."""
 
 import json
 import re
 from collections.abc import Iterator, Mapping
 
 import pytest
-from prometheus_client import generate_latest
-from prometheus_client.parser import text_string_to_metric_families
+from tests.manifests.recording import families
 from tests.manifests.render import find, matches
-from tests.unit.known import POOL, answered, listed
 
-from extproc.admission.inflight import InFlight
-from extproc.registry.store import Store
-from extproc.telemetry.metrics import Metrics
+from extproc.telemetry.metrics.reference import QUERIES
 from extproc.values.refusal import REFUSALS
 
-SERIES = re.compile(r"\b(extproc_\w+)(?:\{([^}]*)\})?")
+SERIES = re.compile(r"\b((?:extproc|inference_pool|process|python)_\w+)(?:\{([^}]*)\})?")
 FROM_PROMETHEUS = {"namespace", "pod", "le"}
 """Labels that Prometheus adds to what it scrapes, and that of buckets."""
 OUTCOMES = {"routed", "replied", "failed", "cancelled", "aborted"}
@@ -23,20 +19,7 @@ OUTCOMES = {"routed", "replied", "failed", "cancelled", "aborted"}
 
 def scraped() -> Mapping[str, set[str]]:
     """Each sample's name with its labels, of a picker that has seen a bit of everything."""
-    store = Store(POOL)
-    store.apply(listed("a"), now=0.0)
-    store.apply(answered("a", "m"), now=1.0)
-    in_flight = InFlight()
-    in_flight.is_exact = True
-    metrics = Metrics(knowledge=store, in_flight=in_flight, clock=lambda: 2.0, version="1")
-    metrics.count_request("m", "routed")
-    metrics.count_message("request_headers", "in")
-    metrics.observe_headers("m", 200, 0.1)
-    metrics.observe_probe("models", 0.1)
-    metrics.count_probe_failure("models", "timeout")
-    metrics.say_source("kubernetes", is_connected=True)
-    families = text_string_to_metric_families(generate_latest(metrics.registry).decode())
-    return {sample.name: set(sample.labels) for family in families for sample in family.samples}
+    return {sample.name: set(sample.labels) for family in families() for sample in family.samples}
 
 
 def expressions() -> Iterator[tuple[str, str]]:
@@ -47,6 +30,7 @@ def expressions() -> Iterator[tuple[str, str]]:
     for panel in dashboard["panels"]:
         for target in panel["targets"]:
             yield panel["title"], target["expr"]
+    yield from QUERIES  # of docs/metrics.md
 
 
 @pytest.mark.parametrize(("title", "expression"), [pytest.param(*each, id=each[0]) for each in expressions()])
@@ -60,7 +44,7 @@ def test_every_metric_and_label_exists(title: str, expression: str) -> None:
         used |= metrics[name]
     grouped = {
         label.strip()
-        for group in re.findall(r"\b(?:by|ignoring) ?\(([^)]*)\)", expression)
+        for group in re.findall(r"\b(?:by|ignoring|on) ?\(([^)]*)\)", expression)
         for label in group.split(",")
     }
     assert grouped <= used | FROM_PROMETHEUS, title
@@ -68,9 +52,21 @@ def test_every_metric_and_label_exists(title: str, expression: str) -> None:
 
 
 def test_every_outcome_that_is_alerted_on_exists() -> None:
+    used = {
+        outcome
+        for _, expression in expressions()
+        for outcomes in re.findall(r'outcome[=!]~?"([^"]*)"', expression)
+        for outcome in outcomes.split("|")
+    }
+    assert {"model_unavailable", "overloaded", "cancelled"} < used
+    assert used <= OUTCOMES | {refusal.code for refusal in REFUSALS.values()}
+
+
+def test_every_end_that_is_no_clients_fault_is_alerted_on() -> None:
     [expression] = [expression for title, expression in expressions() if title == "ExtprocRefusals"]
     [outcomes] = re.findall(r'outcome=~"([^"]*)"', expression)
-    assert set(outcomes.split("|")) <= OUTCOMES | {refusal.code for refusal in REFUSALS.values()}
+    ours = {refusal.code for refusal in REFUSALS.values() if refusal.status >= 500}
+    assert set(outcomes.split("|")) == ours | {"failed", "aborted"}
 
 
 def test_the_monitor_finds_the_pickers() -> None:

@@ -1,11 +1,13 @@
 """`GET /metrics` for Prometheus."""
 
+import asyncio
+
 from aiohttp import web
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
 
 from extproc.errors import PortInUseError
 from extproc.servers.listen import hosts
+from extproc.telemetry.metrics.exposition import CONTENT_TYPES, render, wants_openmetrics
 
 
 class MetricsServer:
@@ -33,5 +35,11 @@ class MetricsServer:
         await self._runner.cleanup()
 
     async def _render(self, request: web.Request) -> web.Response:
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return web.Response(body=encode(self._registry), headers={"content-type": content_type})
+        is_openmetrics = wants_openmetrics(request.headers.get("accept", ""))
+        parts = []
+        for part in render(self._registry.collect(), is_openmetrics=is_openmetrics):
+            parts.append(part)
+            await asyncio.sleep(0)  # requests go first
+        # A model's name may hold half a character: no scrape fails for it.
+        body = "".join(parts).encode("utf-8", "replace")
+        return web.Response(body=body, headers={"content-type": CONTENT_TYPES[is_openmetrics]})

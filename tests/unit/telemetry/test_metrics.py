@@ -1,19 +1,36 @@
 """telemetry/metrics: what a scrape shows."""
 
+from collections.abc import Mapping
+
 import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.unit.known import POOL, answered, failed, listed, refused
 
+from extproc.admission.held import HeldBytes
 from extproc.admission.inflight import InFlight
 from extproc.registry.changes import Change, Failure, Listing, PoolChanged
 from extproc.registry.store import Store
+from extproc.scheduling.prefix import PrefixIndex
 from extproc.telemetry.metrics import MODEL_LABELS, Metrics
+from extproc.values.decision import NO_WORK, Work
 from extproc.values.endpoint import Endpoint
 from extproc.values.load import EngineLoad
 
 NOW = 50.0
 REQUESTS = "extproc_requests_total"
+
+
+class Readings:
+    """What engines said, by endpoint id; fresh for ten seconds."""
+
+    staleness_s = 10.0
+
+    def __init__(self, loads: Mapping[str, EngineLoad]) -> None:
+        self._loads = loads
+
+    def readings(self) -> Mapping[str, EngineLoad]:
+        return self._loads
 
 
 def metrics_of(*changes: Change) -> tuple[Store, Metrics]:
@@ -66,15 +83,30 @@ def test_a_model_is_counted_by_name_from_when_it_is_known() -> None:
     assert scrape(metrics, REQUESTS, "model") == {"unknown": 1.0, "m": 1.0}
 
 
-def test_no_more_than_a_thousand_model_names() -> None:
-    models = [f"m{number:04}" for number in range(MODEL_LABELS + 2)]
+@pytest.mark.parametrize("count", [MODEL_LABELS, MODEL_LABELS + 200])
+def test_the_matrix_is_bounded(count: int) -> None:
+    models = [f"m{number:05}" for number in range(count)]
     _, metrics = metrics_of(listed("a"), answered("a", *models))
-    for model in models:
-        metrics.count_request(model, "routed")
-    counts = scrape(metrics, REQUESTS, "model")
-    assert len(counts) == MODEL_LABELS + 1
-    assert counts["other"] == 2.0
-    assert len(scrape(metrics, "extproc_model_endpoints", "model")) == MODEL_LABELS
+    assert set(scrape(metrics, "extproc_model_endpoints", "model")) == set(models[:MODEL_LABELS])
+    assert scrape(metrics, "extproc_known_models", "pool") == {"default/demo": count}
+
+
+def test_series_end_that_gave_up_their_name() -> None:
+    """Nothing is added to `other` for them: that would read as requests of this moment."""
+    store, metrics = metrics_of(listed("ab"), answered("a", *(f"m{n:04}" for n in range(MODEL_LABELS))))
+    for number in range(MODEL_LABELS):
+        metrics.count_request(f"m{number:04}", "routed")
+    metrics.count_prompt("m0000", Work(10, 5.0, 2.0))
+    metrics.count_prompt("m0001", Work(10, 5.0, 2.0))
+    metrics.observe_headers("m0001", 200, 0.1)
+    metrics.count_tokens("m0001", prompt=1, cached_prompt=0, completion=1)
+    store.apply(answered("a", "m0000"), now=9.0)
+    store.apply(answered("b", "new"), now=9.0)
+    metrics.count_request("new", "routed")
+    assert scrape(metrics, REQUESTS, "model") == {"m0000": 1.0, "new": 1.0}
+    assert set(scrape(metrics, "extproc_prompt_tokens_total", "model")) == {"m0000"}
+    assert scrape(metrics, "extproc_responses_total", "model") == {}
+    assert scrape(metrics, "extproc_tokens_total", "model") == {}
 
 
 def test_the_matrix_of_models_and_endpoints() -> None:
@@ -109,7 +141,7 @@ def test_the_load_of_engines_as_last_read() -> None:
         "z": EngineLoad(NOW, waiting=9.0),
     }
     store, _ = metrics_of(listed("abc"))
-    metrics = Metrics(knowledge=store, in_flight=InFlight(), loads=lambda: loads, clock=lambda: NOW, version="1")
+    metrics = Metrics(knowledge=store, in_flight=InFlight(), loads=Readings(loads), clock=lambda: NOW, version="1")
     assert scrape(metrics, "extproc_endpoint_waiting", "pool", "endpoint") == {"default/demo a": 3.0}
     assert scrape(metrics, "extproc_endpoint_running", "endpoint") == {"a": 0.0, "b": 4.0}
     assert scrape(metrics, "extproc_endpoint_kv_used_ratio", "endpoint") == {"a": 0.5}
@@ -123,7 +155,7 @@ def test_of_two_endpoints_of_one_name_the_newer_reading_counts(ages_s: tuple[flo
     twins = [Listing(Endpoint(id_, "pod-0", f"10.0.0.{number}:8000"), True) for number, id_ in enumerate("ab")]
     store, _ = metrics_of(PoolChanged(tuple(twins), ()))
     loads = {id_: EngineLoad(NOW - age_s, waiting=age_s) for id_, age_s in zip("ab", ages_s, strict=True)}
-    metrics = Metrics(knowledge=store, in_flight=InFlight(), loads=lambda: loads, clock=lambda: NOW, version="1")
+    metrics = Metrics(knowledge=store, in_flight=InFlight(), loads=Readings(loads), clock=lambda: NOW, version="1")
     assert scrape(metrics, "extproc_endpoint_waiting", "endpoint") == {"pod-0": 1.0}
     assert scrape(metrics, "extproc_probe_age_seconds", "endpoint") == {"pod-0": 1.0}
 
@@ -208,3 +240,82 @@ def test_two_servers_in_one_process_do_not_meet() -> None:
     first, second = metrics_of()[1], metrics_of()[1]
     first.count_request(None, "routed")
     assert scrape(second, REQUESTS) == {}
+
+
+def test_tokens_of_prompts_by_whether_they_are_thought_to_be_cached() -> None:
+    _, metrics = metrics_of(listed("a"), answered("a", "m"))
+    metrics.count_prompt("m", Work(400, 100.0, 60.0))
+    metrics.count_prompt("m", Work(400, 100.0, 0.0))
+    metrics.count_prompt("x", Work(40, 10.0, 0.0))
+    metrics.count_prompt(None, NO_WORK)
+    assert scrape(metrics, "extproc_prompt_tokens_total", "pool", "model", "kind") == {
+        "default/demo m cached": 60.0,
+        "default/demo m new": 140.0,
+        "default/demo unknown cached": 0.0,
+        "default/demo unknown new": 10.0,
+    }
+
+
+def test_what_is_held_and_how_much_may_be() -> None:
+    held, prefixes = HeldBytes(1000), PrefixIndex(50)
+    store = Store(POOL)
+    metrics = Metrics(
+        knowledge=store, in_flight=InFlight(), held=held, prefixes=prefixes, clock=lambda: NOW, version="1"
+    )
+    names = ("held_bytes", "held_limit_bytes", "prefix_blocks", "prefix_limit_blocks")
+    assert [scrape(metrics, f"extproc_{name}")[""] for name in names] == [0.0, 1000.0, 0.0, 50.0]
+    held.take(30)
+    prefixes.add("a", (1, 2, 3))
+    held.limit_bytes = 2000
+    assert [scrape(metrics, f"extproc_{name}")[""] for name in names] == [30.0, 2000.0, 3.0, 50.0]
+
+
+@pytest.mark.parametrize(
+    ("edits", "good", "counts"),
+    [
+        pytest.param([], 1.0, {"good": 0.0, "bad": 0.0}, id="none"),
+        pytest.param([False, False], 0.0, {"good": 0.0, "bad": 2.0}, id="bad ones"),
+        pytest.param([False, True], 1.0, {"good": 1.0, "bad": 1.0}, id="a bad one that was mended"),
+    ],
+)
+def test_edits_of_the_config(edits: list[bool], good: float, counts: Mapping[str, float]) -> None:
+    _, metrics = metrics_of()
+    for is_good in edits:
+        metrics.say_config(is_good)
+    assert scrape(metrics, "extproc_config_good") == {"": good}
+    assert scrape(metrics, "extproc_config_reloads_total", "outcome") == counts
+
+
+def test_what_is_asked_at_each_scrape() -> None:
+    _, metrics = metrics_of()
+    assert scrape(metrics, "extproc_streams") == {"": 0.0}
+    assert scrape(metrics, "extproc_spans_dropped_total") == {}, "nothing is traced"
+    streams, dropped = 3, 5
+    metrics.open_streams = lambda: streams
+    metrics.spans_dropped = lambda: dropped
+    assert scrape(metrics, "extproc_streams") == {"": 3.0}
+    assert scrape(metrics, "extproc_spans_dropped_total") == {"": 5.0}
+    streams, dropped = 4, 6
+    assert scrape(metrics, "extproc_streams") == {"": 4.0}
+    assert scrape(metrics, "extproc_spans_dropped_total") == {"": 6.0}
+
+
+def test_decisions_and_delays_by_their_length() -> None:
+    """A bound belongs to its bucket, and buckets count all that are smaller too."""
+    _, metrics = metrics_of()
+    for seconds in (0.00005, 0.0001, 0.00011, 9.0):
+        metrics.observe_decision(seconds)
+    metrics.observe_loop_delay(0.3)
+    buckets = scrape(metrics, "extproc_decision_seconds_bucket", "le")
+    assert [buckets[le] for le in ("5e-05", "0.0001", "0.00025", "5.0", "+Inf")] == [1.0, 2.0, 3.0, 3.0, 4.0]
+    assert scrape(metrics, "extproc_decision_seconds_sum") == {"": pytest.approx(9.00026)}
+    assert scrape(metrics, "extproc_decision_seconds_count") == {"": 4.0}
+    delays = scrape(metrics, "extproc_event_loop_delay_seconds_bucket", "le")
+    assert (delays["0.25"], delays["0.5"]) == (0.0, 1.0)
+
+
+def test_the_process() -> None:
+    _, metrics = metrics_of()
+    for name in ("process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds", "python_info"):
+        assert scrape(metrics, name)[""] > 0, name
+    assert set(scrape(metrics, "python_gc_collections_total", "generation")) == {"0", "1", "2"}
