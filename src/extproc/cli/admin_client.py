@@ -1,5 +1,6 @@
 """The admin service of a running picker, asked from the command line."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,10 @@ from extproc.errors import ExtprocError
 
 DEFAULT_TARGET = "127.0.0.1:9004"
 TIMEOUT_S = 5.0
+CHANNEL_OPTIONS = (
+    ("grpc.enable_http_proxy", 0),  # the service is on this machine, or next to it
+    ("grpc.max_receive_message_length", 64 << 20),  # pools of thousands
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -47,9 +52,10 @@ class AdminClient:
         self._target = target
         self._metadata: Sequence[tuple[str, str]] = (("authorization", f"Bearer {token}"),) if token else ()
 
-    def snapshot(self) -> admin_pb2.Snapshot:
-        """The pool as the picker knows it."""
-        return self._ask(self._stub.GetSnapshot, admin_pb2.GetSnapshotRequest(), admin_pb2.Snapshot)
+    def snapshot(self, *, most_decisions: int = 0) -> admin_pb2.Snapshot:
+        """The pool as the picker knows it, and so many of its last decisions."""
+        request = admin_pb2.GetSnapshotRequest(most_decisions=most_decisions)
+        return self._ask(self._stub.GetSnapshot, request, admin_pb2.Snapshot)
 
     def explain(self, request: admin_pb2.ExplainRequest) -> admin_pb2.Explanation:
         """Where a request would go, and why."""
@@ -79,15 +85,26 @@ class AdminClient:
 
 @contextmanager
 def open_admin(target: str, token_file: str | None) -> Iterator[AdminClient]:
-    """A client of the admin service at `target`, `host:port`. Errors: click.UsageError for a file without a token."""
-    token = ""
-    if token_file is not None:
-        try:
-            token = Path(token_file).read_text().strip()
-        except (OSError, UnicodeDecodeError) as exc:
-            raise click.UsageError(f"--token-file {token_file} cannot be read: {exc}") from exc
-    with grpc.insecure_channel(target) as channel:
+    """A client of the admin service at `target`, `host:port`.
+
+    Errors: click.UsageError for a target that is none, or a file without a token.
+    """
+    if not re.fullmatch(r"[^/\s]+:\d+", target):
+        raise click.UsageError(f"--target takes host:port, not {target!r}")
+    token = "" if token_file is None else _read_token(token_file)
+    with grpc.insecure_channel(target, CHANNEL_OPTIONS) as channel:
         yield AdminClient(channel, target=target, token=token)
+
+
+def _read_token(file: str) -> str:
+    try:
+        token = Path(file).read_text().strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is no text"
+        raise click.UsageError(f"--token-file {file} cannot be read: {reason}") from exc
+    if not token or not token.isascii() or not token.isprintable():
+        raise click.UsageError(f"--token-file {file} holds no token: one line of printable ASCII")
+    return token
 
 
 def admin_options(command: F) -> F:

@@ -51,6 +51,16 @@ class Director:
         self._profile = profile
         self._policy = policy
 
+    @property
+    def profile(self) -> Profile:
+        """By which it chooses among endpoints."""
+        return self._profile
+
+    @property
+    def policy(self) -> DirectorPolicy:
+        """By which it decides."""
+        return self._policy
+
     def decide(self, request: InferenceRequest, snapshot: Snapshot, *, now: float, rng: "Random") -> Decision:
         """The answer to `request` by what `snapshot` knows. `now` is in monotonic seconds.
 
@@ -58,20 +68,8 @@ class Director:
         where that is less; after that, never.
         """
         match request.intent:
-            case RouteToModel(named):
-                model = resolve(request, snapshot, rng)
-                known = snapshot.models.get(model)
-                if known is not None:
-                    admits = self._admission(request, snapshot, now)
-                    answer = self._route(request, known.candidates, known.suspects, now, rng, known.card, admits)
-                    if answer is not None:
-                        return answer
-                if hold := self._hold_for_evidence(request, snapshot, now):
-                    return hold
-                if known is None and self._policy.unknown_model == "passthrough":
-                    answer = self._route_anywhere(request, snapshot, now, rng)
-                    return msgspec.structs.replace(answer, model=model) if isinstance(answer, Route) else answer
-                return _refusal(request.rewrite or named, model, snapshot)
+            case RouteToModel():
+                return self.decide_for(resolve(request, snapshot, rng), request, snapshot, now=now, rng=rng)
             case RouteToAny():
                 admits = self._admission(request, snapshot, now)
                 if answer := self._route(request, snapshot.routable, snapshot.suspects, now, rng, admits=admits):
@@ -87,6 +85,23 @@ class Director:
                 if snapshot.is_complete and not snapshot.has_answer_due:
                     return _list_so_far(snapshot)
                 return self._hold(request, now, probe=False) or _list_so_far(snapshot)
+
+    def decide_for(
+        self, model: str, request: InferenceRequest, snapshot: Snapshot, *, now: float, rng: "Random"
+    ) -> Decision:
+        """As `decide`, of a request that names a model, which `names.resolve` found to stand for `model`."""
+        known = snapshot.models.get(model)
+        if known is not None:
+            admits = self._admission(request, snapshot, now)
+            answer = self._route(request, known.candidates, known.suspects, now, rng, known.card, admits)
+            if answer is not None:
+                return answer
+        if hold := self._hold_for_evidence(request, snapshot, now):
+            return hold
+        if known is None and self._policy.unknown_model == "passthrough":
+            answer = self._route_anywhere(request, snapshot, now, rng)
+            return msgspec.structs.replace(answer, model=model) if isinstance(answer, Route) else answer
+        return _refusal(request.rewrite or request.model or "", model, snapshot)
 
     def _hold_for_evidence(self, request: InferenceRequest, snapshot: Snapshot, now: float) -> Hold | None:
         """None where a refusal may be given: on fresh evidence, because none could change it (an empty subset allows no

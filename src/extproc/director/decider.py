@@ -15,12 +15,22 @@ class Decider:
     """A director, and the memory that decisions and readings change, with nothing in it yet."""
 
     def __init__(self, settings: Settings) -> None:
-        scheduling, admission = settings.scheduling, settings.admission
-        self.settings = settings
         self.in_flight = InFlight()
         self.loads = Loads(in_flight=self.in_flight, staleness_s=settings.probes.metrics.staleness_s)
-        self.prefixes = PrefixIndex(scheduling.prefix_blocks)
-        profile = build_profile(
+        self.prefixes = PrefixIndex(settings.scheduling.prefix_blocks)
+        self.configure(settings)
+
+    def __repr__(self) -> str:
+        return f"<Decider {self.loads!r} {self.prefixes!r}>"
+
+    def configure(self, settings: Settings) -> None:
+        """Has another `director` decide from now on, by these settings. What is kept in mind stays: the former one goes
+        on with it for as long as anybody asks it.
+        """
+        scheduling, admission = settings.scheduling, settings.admission
+        self.settings = settings
+        self.prefixes.most_blocks = scheduling.prefix_blocks
+        self._profile = build_profile(
             filters=scheduling.filters,
             scorer_weights={scorer.name: scorer.weight for scorer in scheduling.scorers},
             picker=scheduling.picker,
@@ -34,11 +44,7 @@ class Decider:
             unknown_model=settings.requests.unknown_model,
             limits=Limits(admission.queue_depth, admission.kv_used_ratio, admission.in_flight),
         )
-        self._profile = profile
-        self.director = Director(profile=profile, policy=policy)
-
-    def __repr__(self) -> str:
-        return f"<Decider {self.loads!r} {self.prefixes!r}>"
+        self.director = Director(profile=self._profile, policy=policy)
 
     def record(self, route: Route, *, now: float) -> None:
         """The route was given: the request is on its way to its first endpoint."""

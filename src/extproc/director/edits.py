@@ -4,9 +4,19 @@ import msgspec
 
 from extproc.director.decide import SHOWN_MODEL_CHARACTERS
 from extproc.parsers.model_span import find_model_span
-from extproc.values.decision import Edit
+from extproc.values.decision import Edit, Route
 from extproc.values.refusal import Reason, Reject
 from extproc.values.request import BodyExtent, InferenceRequest, RequestHead
+
+
+def rename(
+    route: Route, request: InferenceRequest, *, head: RequestHead, body: bytes, extent: BodyExtent
+) -> Route | Reject:
+    """The route with the edit that has the body name the model that was chosen, where the client named another."""
+    if not route.model or route.model == request.model:
+        return route
+    edit = edit_name(request, route.model, head=head, body=body, extent=extent)
+    return edit if isinstance(edit, Reject) else msgspec.structs.replace(route, edit=edit)
 
 
 def edit_name(

@@ -1,5 +1,6 @@
 """Between bytes of the wire and values: the only module that names Envoy's generated types."""
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 from google.protobuf.message import DecodeError
@@ -40,7 +41,6 @@ from extproc.protocol.events import (
     ResponseTrailers,
     Unknown,
 )
-from extproc.values.decision import Reply
 from extproc.values.endpoint import canonical_address
 from extproc.values.refusal import Reject
 from extproc.values.request import RequestHead
@@ -58,7 +58,6 @@ SERVED_ATTRIBUTE = "upstream.address"
 """Sent where the filter has `response_attributes: [upstream.address]`; plain Envoy never sends `SERVED`."""
 SUBSET_NAMESPACE = "envoy.lb.subset_hint"
 SUBSET_KEY = "x-gateway-destination-endpoint-subset"
-REASON_HEADER = "x-extproc-reason"
 
 HEADERS_READ = frozenset(
     {
@@ -68,6 +67,8 @@ HEADERS_READ = frozenset(
         "content-encoding",
         "content-length",
         "content-type",
+        "traceparent",
+        "tracestate",
         "x-gateway-inference-objective",
         "x-gateway-model-name",
         "x-gateway-model-name-rewrite",
@@ -231,6 +232,11 @@ def _decode_subset(message: ProcessingRequest) -> tuple[str, ...] | None:
         addresses = [value.string_value for value in hint.list_value.values]
     else:
         addresses = hint.string_value.split(",")
+    return read_subset(addresses)
+
+
+def read_subset(addresses: Iterable[str]) -> tuple[str, ...]:
+    """The addresses of a subset as endpoints spell theirs, empty ones left out."""
     return tuple(_canonical(address) for address in addresses if address.strip())
 
 
@@ -265,8 +271,8 @@ def encode(answer: Answer) -> bytes:
             return _renewed(piece)
         case AwaitBody(override):
             return _awaiting_body(override)
-        case Immediate(outcome):
-            return _immediate(outcome)
+        case Immediate():
+            return _immediate(answer)
 
 
 @lru_cache(maxsize=4096)
@@ -394,22 +400,14 @@ def _chunk(kind: str, piece: bytes, end_of_stream: bool) -> bytes:
     return response.SerializeToString()
 
 
-def _immediate(outcome: Reject | Reply) -> bytes:
+def _immediate(answer: Immediate) -> bytes:
     response = ProcessingResponse()
-    headers = {"content-type": "application/json"}
     immediate = response.immediate_response
-    if isinstance(outcome, Reject):
-        refusal = outcome.refusal
-        immediate.status.code = refusal.status  # type: ignore[assignment]  # an open enum takes any number
-        immediate.body = outcome.body()
-        immediate.details = f"extproc_{refusal.code}"
-        headers[REASON_HEADER] = refusal.code
-        if refusal.retry_after_s is not None:
-            headers["retry-after"] = str(refusal.retry_after_s)
-    else:
-        immediate.status.code = outcome.status  # type: ignore[assignment]
-        immediate.body = outcome.body
-    for key, value in headers.items():
+    immediate.status.code = answer.status  # type: ignore[assignment]  # an open enum takes any number
+    immediate.body = answer.body
+    if isinstance(answer.outcome, Reject):
+        immediate.details = f"extproc_{answer.outcome.refusal.code}"
+    for key, value in answer.headers.items():
         header = immediate.headers.set_headers.add().header
         header.key = key
         header.raw_value = value.encode()

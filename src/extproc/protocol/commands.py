@@ -10,6 +10,8 @@ from extproc.values.decision import Reply
 from extproc.values.refusal import Reject
 from extproc.values.request import BodyExtent, RequestHead
 
+REASON_HEADER = "x-extproc-reason"
+
 
 class Continue(msgspec.Struct, frozen=True):
     """To the request's headers: send the request to `destination`, its body as it is or as it will come."""
@@ -91,6 +93,29 @@ class Immediate(msgspec.Struct, frozen=True):
     kind: ClassVar[str] = "immediate_response"
 
     outcome: Reject | Reply
+
+    @property
+    def status(self) -> int:
+        """Of HTTP."""
+        outcome = self.outcome
+        return outcome.refusal.status if isinstance(outcome, Reject) else outcome.status
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the client gets beside the body."""
+        headers = {"content-type": "application/json"}
+        if isinstance(self.outcome, Reject):
+            refusal = self.outcome.refusal
+            headers[REASON_HEADER] = refusal.code
+            if refusal.retry_after_s is not None:
+                headers["retry-after"] = str(refusal.retry_after_s)
+        return headers
+
+    @property
+    def body(self) -> bytes:
+        """JSON."""
+        outcome = self.outcome
+        return outcome.body() if isinstance(outcome, Reject) else outcome.body
 
 
 Answer = Continue | Replace | AwaitBody | RouteBody | RenewPiece | Pass | Chunk | Immediate

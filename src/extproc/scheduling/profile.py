@@ -56,6 +56,16 @@ class Choice(NamedTuple):
     """Some could serve the request, but it was not admitted."""
 
 
+class Estimate(NamedTuple):
+    """What can be told of a request's prompt."""
+
+    prompt_tokens: float
+    cached_tokens: Sequence[float]
+    """Those of them that each endpoint is thought to have in its prefix cache."""
+    is_keyed: bool
+    """It belongs somewhere, by its session or its prompt: endpoints that are equal are not chosen at random."""
+
+
 class Profile:
     """Filters ▸ scorers ▸ picker."""
 
@@ -81,6 +91,21 @@ class Profile:
         scorers = ", ".join(f"{scorer.name} × {weight:g}" for scorer, weight in self._scorers)
         return f"<Profile {', '.join(f.name for f in self._filters)} ▸ {scorers} ▸ {self._picker.name}>"
 
+    @property
+    def filters(self) -> Sequence[Filter]:
+        """In the order in which they are asked."""
+        return self._filters
+
+    @property
+    def scorers(self) -> Sequence[WeightedScorer]:
+        """In the order of a choice's columns of scores."""
+        return self._scorers
+
+    @property
+    def picker(self) -> Picker:
+        """What chooses by the sums."""
+        return self._picker
+
     def choose(
         self,
         request: InferenceRequest,
@@ -98,9 +123,8 @@ class Profile:
 
         `now` is in monotonic seconds. Nothing that is kept here changes a choice: the same call explains it.
         """
-        prompt, name = request.prompt, model or ""
-        hashes = hash_blocks(prompt.text, model=name, salt=prompt.salt) if prompt is not None else ()
-        size_bytes = prompt.size_bytes if prompt is not None else 0
+        name = model or ""
+        hashes, size_bytes = _read_prompt(request, name)
         key = self._key(request, hashes)
         known = self._know(endpoints, model)
         is_open = request.subset is None
@@ -113,8 +137,7 @@ class Profile:
             if not is_admitted:
                 return Choice((), is_full=True)
         rank = _ranking(key, candidates, rng, is_ordered=is_open and known.is_ordered)
-        block_tokens = BLOCK_BYTES / self._tokens.bytes_per_token(name)
-        prompt_tokens = size_bytes / BLOCK_BYTES * block_tokens  # by the same factor: never less than those cached
+        prompt_tokens, block_tokens = self._measure(size_bytes, name)
         cached = _cached_tokens(beginning, candidates, block_tokens)
         need = Need(
             candidates,
@@ -133,6 +156,21 @@ class Profile:
             Scores(tuple([each.endpoint for each in candidates]), by_scorer, tuple(totals)),
             Work(size_bytes, prompt_tokens, cached[picked[0]], hashes),
         )
+
+    def estimate(self, request: InferenceRequest, endpoints: Sequence[Endpoint], *, model: str | None) -> Estimate:
+        """What `choose` finds of the prompt for these endpoints, none of which the filters leave out."""
+        name = model or ""
+        hashes, size_bytes = _read_prompt(request, name)
+        prompt_tokens, block_tokens = self._measure(size_bytes, name)
+        beginning = hashes[: self._prefixes.count_known(hashes)]
+        candidates = [each for each in map(self._roster.of, endpoints) if each is not None]
+        cached = _cached_tokens(beginning, candidates, block_tokens)
+        return Estimate(prompt_tokens, cached, self._key(request, hashes) is not None)
+
+    def _measure(self, size_bytes: int, model: str) -> tuple[float, float]:
+        """Tokens of a prompt of so many bytes, and of one block."""
+        block_tokens = BLOCK_BYTES / self._tokens.bytes_per_token(model)
+        return size_bytes / BLOCK_BYTES * block_tokens, block_tokens  # by one factor: never less than those cached
 
     def _score(self, need: Need) -> tuple[dict[str, tuple[float, ...]], list[float]]:
         totals = [0.0] * len(need.candidates)
@@ -161,6 +199,14 @@ class Profile:
     def forget(self, endpoint_id: str) -> None:
         """The endpoint is gone or began anew."""
         self._roster.forget(endpoint_id)
+
+
+def _read_prompt(request: InferenceRequest, model: str) -> tuple[tuple[int, ...], int]:
+    """The hashes of the prompt's blocks, and the bytes of all of it."""
+    prompt = request.prompt
+    if prompt is None:
+        return (), 0
+    return hash_blocks(prompt.text, model=model, salt=prompt.salt), prompt.size_bytes
 
 
 def _cached_tokens(hashes: Sequence[int], candidates: Sequence[Candidate], block_tokens: float) -> Sequence[float]:

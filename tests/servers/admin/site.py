@@ -1,5 +1,6 @@
 """The admin server on free ports of loopback, with knowledge that the test feeds."""
 
+import threading
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -35,10 +36,25 @@ class Explanations:
         self.says: admin.Explanation | Exception = admin.Explanation("default/test", 1, 0.0, "phi", "phi", "routed", "")
         self.asked: list[tuple[RequestHead, bytes]] = []
 
+        self.parsed: list[Reject | None] = []
+        self.reading_thread: threading.Thread | None = None
+
+    def read(self, _head: RequestHead, _body: bytes, *, now: float) -> Reject:
+        self.reading_thread = threading.current_thread()
+        return Reject(Reason.BODY_NOT_OBJECT)
+
     def explain(
-        self, head: RequestHead, body: bytes, _snapshot: Snapshot, *, now: float, rng: Random
+        self,
+        head: RequestHead,
+        body: bytes,
+        _snapshot: Snapshot,
+        *,
+        now: float,
+        rng: Random,
+        parsed: Reject | None = None,
     ) -> admin.Explanation:
         self.asked.append((head, body))
+        self.parsed.append(parsed)
         if isinstance(self.says, Exception):
             raise self.says
         return self.says

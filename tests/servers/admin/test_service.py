@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from extproc.telemetry.journal import MOST_PER_S, MOST_UNREAD, MOST_WATCHES
 from extproc.values import admin
 from extproc.values.decision import Reply
 from extproc.values.endpoint import Endpoint
+from extproc.values.refusal import Reason, Reject
 from extproc.values.request import RequestHead
 
 CANARY = "canary-of-a-client"
@@ -113,6 +115,17 @@ async def test_explain(site: AdminSite) -> None:
     assert (answer.pool, answer.outcome) == ("default/test", "routed")
     [(head, body)] = site.explanations.asked
     assert (head.method, json.loads(body)["model"]) == ("POST", "phi")
+
+
+async def test_a_compressed_body_is_read_in_a_thread(site: AdminSite) -> None:
+    """A few KB can inflate to the limit of a body, which takes longer than requests should wait."""
+    request = admin_pb2.ExplainRequest(headers={"Content-Encoding": "gzip"}, body=b"zipped")
+    async with site.stub() as stub:
+        await ask(stub, "Explain", request)
+        assert site.explanations.parsed == [Reject(Reason.BODY_NOT_OBJECT)]
+        assert site.explanations.reading_thread not in (None, threading.current_thread())
+        await ask(stub, "Explain", admin_pb2.ExplainRequest(body=b"plain"))
+    assert site.explanations.parsed[1:] == [None]
 
 
 @pytest.mark.parametrize("method", METHODS)

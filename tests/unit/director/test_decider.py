@@ -414,3 +414,55 @@ def test_fallbacks_of_a_route_serve_the_model_too(picker: str) -> None:
     route = routed(by, asked(text=TEXT), serving("a", "b"))
     assert set(names(route.endpoints)) == {"a", "b"}
     assert names(route.endpoints[:2]) == names(route.endpoints[2:])
+
+
+def test_other_settings_forget_nothing() -> None:
+    """Not what is where, not what was sent, not what engines said, not what is in flight."""
+    by, snapshot = decider(scheduling={"scorers": [{"name": "prefix"}]}), serving("a", "b")
+    first = routed(by, asked(text=TEXT), snapshot).endpoints[0]
+    by.report("a", EngineLoad(NOW, waiting=3.0), now=NOW)
+    by.in_flight.begin(first)
+    before = by.loads, by.prefixes, by.in_flight, len(by.prefixes), by.loads.of(first.id)
+    director = by.director
+    by.configure(Settings.model_validate({"scheduling": {"scorers": [{"name": "prefix"}], "prefixBlocks": 5_000}}))
+    assert by.director is not director
+    assert (by.loads, by.prefixes, by.in_flight, len(by.prefixes), by.loads.of(first.id)) == before
+    assert by.in_flight.count(first.id) == 1
+    assert all(routed(by, asked(text=TEXT), snapshot, seed=seed).endpoints[0] == first for seed in range(8))
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        pytest.param({"envoy": {"fallbackEndpoints": 1}}, 2, id="fallbacks"),
+        pytest.param({"requests": {"unknownModel": "passthrough"}}, 1, id="unknown models"),
+    ],
+)
+def test_other_settings_decide_from_then_on(groups: dict[str, Any], expected: int) -> None:
+    by, snapshot = decider(requests={"hold": "0s"}), serving("a", "b")
+    model = "m" if "envoy" in groups else "other"
+    before = decide(by, asked(model), snapshot)
+    by.configure(Settings.model_validate({"requests": {"hold": "0s"}} | groups))
+    after = decide(by, asked(model), snapshot)
+    assert isinstance(after, Route)
+    assert len(after.endpoints) == expected
+    assert by.settings.envoy.fallback_endpoints == expected - 1
+    assert before != after
+
+
+def test_less_room_for_prompts_is_kept_to_from_the_next_one_on() -> None:
+    by, snapshot = decider(), serving("a", "b")
+    routed(by, asked(text=TEXT), snapshot)
+    blocks = len(by.prefixes)
+    by.configure(Settings.model_validate({"scheduling": {"prefixBlocks": blocks // 2}}))
+    routed(by, asked(text=bytes(reversed(TEXT))), snapshot)
+    assert 0 < len(by.prefixes) <= blocks // 2
+
+
+def test_an_endpoint_is_forgotten_by_the_director_in_use() -> None:
+    by, snapshot = decider(), serving("a")
+    by.configure(Settings())
+    routed(by, asked(text=TEXT), snapshot)
+    by.forget("a")
+    route = routed(by, asked(text=TEXT), snapshot)
+    assert route.work.uncached_tokens == route.work.prompt_tokens

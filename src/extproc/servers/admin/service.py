@@ -50,7 +50,7 @@ class AdminService(admin_pb2_grpc.AdminServicer):
         """See the .proto file."""
         async with _told_as_internal(context):
             head, body = read_request(request)
-            return to_message(self._views.explain(head, body), admin_pb2.Explanation)
+            return to_message(await self._views.explain(head, body), admin_pb2.Explanation)
 
     async def WatchDecisions(self, request: admin_pb2.WatchDecisionsRequest, context: Any) -> None:  # noqa: N802
         """See the .proto file. It never ends by itself.

@@ -1,5 +1,6 @@
 """What the admin service and its page show, gathered from those who know it."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from random import Random
 from typing import Protocol
@@ -122,10 +123,13 @@ class Views:
             decisions=self.journal.decisions(most=most_decisions) if most_decisions else (),
         )
 
-    def explain(self, head: RequestHead, body: bytes, *, rng: Random | None = None) -> admin.Explanation:
-        """Where this request would go now, and why."""
-        now = self._clock()
-        return self._explainer.explain(head, body, self._store.snapshot, now=now, rng=rng or self._rng)
+    async def explain(self, head: RequestHead, body: bytes) -> admin.Explanation:
+        """Where this request would go now, and why. A compressed body is read in a thread, as that of a real one is."""
+        now, parsed = self._clock(), None
+        if "content-encoding" in head.headers:
+            parsed = await asyncio.to_thread(self._explainer.read, head, body, now=now)
+        snapshot = self._store.snapshot
+        return self._explainer.explain(head, body, snapshot, now=now, rng=self._rng, parsed=parsed)
 
     def config(self) -> admin.Config:
         """The settings in effect."""
