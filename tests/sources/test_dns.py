@@ -43,6 +43,7 @@ class Watch:
         self.pools: list[list[str]] = []
         """The addresses of each report."""
         self.endpoints: list[Endpoint] = []
+        self.problems: tuple[str, ...] = ()
         self._said: asyncio.Queue[bool] = asyncio.Queue()
 
     def report(self, change: PoolListed) -> None:
@@ -52,6 +53,7 @@ class Watch:
 
     def say_source(self, source: str, *, is_connected: bool, problems: Sequence[str] = ()) -> None:
         assert source == "dns"
+        self.problems = tuple(problems)
         self._said.put_nowait(is_connected)
 
     async def next_answer(self) -> bool:
@@ -303,6 +305,22 @@ async def test_at_the_start_a_family_that_fails_leaves_the_pool_unknown_unless_t
         server.names[NAME] = ["10.0.0.1", "2001:db8::1"]
         assert not await watch.ask()
         assert watch.pools == [["[2001:db8::1]:8000"]]
+
+
+async def test_what_is_wrong_is_told_until_it_is_over(server: DnsServer) -> None:
+    async with following(server.resolver, pace=BY_DOUBT._replace(answer_s=SHORT_S)) as watch:
+        assert await watch.next_answer()
+        assert list(watch.problems) == [f"{NAME} has no addresses"]
+        server.names[NAME] = ["10.0.0.1"]
+        assert await watch.ask()
+        assert not watch.problems
+        await server.stop()
+        assert not await watch.ask()
+        assert len(watch.problems) == 2  # A and AAAA
+        assert all(problem.startswith(NAME) for problem in watch.problems)
+        await server.start()
+        assert await watch.ask()
+        assert not watch.problems
 
 
 async def test_a_server_that_is_away_and_back(server: DnsServer) -> None:

@@ -217,3 +217,18 @@ async def test_a_bad_edit_keeps_the_last_good_content_and_says_so_once(
         assert await reports.names.get() == ["phi-3", "gemma-0"]
         assert reports.names.empty()
         assert reports.connected.empty()
+
+
+def test_a_file_that_stays_bad_costs_no_memory(tmp_path: Path) -> None:
+    """An exception that is raised again and again would gather a traceback of all of them."""
+    path = tmp_path / "pool.yaml"
+    path.write_text(GOOD)
+    source = EndpointsFile(str(path))
+    path.write_text("pools: [")
+    source._reread()
+    depths = []
+    for _ in range(5):
+        with pytest.raises(ConfigError) as error:
+            source._reread()
+        depths.append(len(error.traceback))
+    assert depths[1:] == [depths[1]] * 4

@@ -3,12 +3,16 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from random import Random
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from extproc.settings.schema import SourceSettings
 from extproc.sources.meters import SourceMeters
 from extproc.sources.static import EndpointsFile
 from extproc.values.pool import Pool
+
+if TYPE_CHECKING:
+    from extproc.sources.kubernetes.access import Access
+    from extproc.sources.kubernetes.pools import Selection
 
 
 class Source(Protocol):
@@ -48,21 +52,36 @@ def open_source(
     return None
 
 
-def _open_kubernetes(
-    settings: SourceSettings, environ: Mapping[str, str], clock: Callable[[], float], rng: Random
-) -> Source:
+class Way(NamedTuple):
+    """How a pool in Kubernetes is reached."""
+
+    access: "Access"
+    namespace: str
+    """The pool's."""
+    selection: "Selection | None"
+    """Of a pool without an InferencePool."""
+
+
+def find_kubernetes(settings: SourceSettings, environ: Mapping[str, str]) -> Way:
+    """The way to the pool. Errors: ConfigError where there is none, or it cannot be used."""
     from extproc.sources.kubernetes.access import find_access
     from extproc.sources.kubernetes.pools import Selection
-    from extproc.sources.kubernetes.source import KubernetesPool, Wanted
 
     kubeconfig = settings.kubeconfig or environ.get("KUBECONFIG") or None
     access = find_access(kubeconfig, environ=environ, home=Path(environ.get("HOME") or "/"))
     namespace = settings.pool_namespace or environ.get("NAMESPACE") or access.namespace
-    if settings.pool_name:
-        pool = Pool(settings.pool_name, namespace)
-        wanted = Wanted(pool, group=settings.pool_group, engine_label=settings.engine_label_key)
-    else:
-        selector = settings.endpoint_selector or ""
-        selection = Selection(selector, None, settings.endpoint_target_ports)
-        wanted = Wanted(Pool(selector, namespace), selection, engine_label=settings.engine_label_key)
-    return KubernetesPool(wanted, access, clock=clock, rng=rng)
+    selector = settings.endpoint_selector
+    selection = Selection(selector, None, settings.endpoint_target_ports) if selector else None
+    return Way(access, namespace, selection)
+
+
+def _open_kubernetes(
+    settings: SourceSettings, environ: Mapping[str, str], clock: Callable[[], float], rng: Random
+) -> Source:
+    from extproc.sources.kubernetes.source import KubernetesPool, Wanted
+
+    way = find_kubernetes(settings, environ)
+    pool = Pool(settings.pool_name or settings.endpoint_selector or "", way.namespace)
+    group = None if way.selection is not None else settings.pool_group
+    wanted = Wanted(pool, way.selection, group=group, engine_label=settings.engine_label_key)
+    return KubernetesPool(wanted, way.access, clock=clock, rng=rng)

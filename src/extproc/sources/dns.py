@@ -210,7 +210,7 @@ class DnsName:
     def _judge(self, said: Mapping[RdataType, _Said], meters: SourceMeters) -> float:
         """Records how the asking went, each problem of an outage once. Returns the seconds to the next question."""
         problems = [answer.problem for answer in said.values() if isinstance(answer, _Failed)]
-        meters.say_source(self.name, is_connected=not problems)
+        meters.say_source(self.name, is_connected=not problems, problems=self._describe_state(problems))
         if not problems:
             if self._told:
                 self._told.clear()
@@ -223,6 +223,11 @@ class DnsName:
             self._told.add(problem)
             _log.warning("DNS does not answer, what is known stays", name=self._name, problem=problem)
         return self._backoff.pause_s()
+
+    def _describe_state(self, problems: Sequence[str]) -> list[str]:
+        """What is wrong with the name now, each once."""
+        empty = [] if self._listed or problems else [f"{self._name} has no addresses"]
+        return [*dict.fromkeys(problems), *empty]
 
     async def _rest(self, pause_s: float, asked_at_s: float) -> None:
         """Returns when the pause is over, or sooner for a doubt."""

@@ -33,6 +33,7 @@ class Following:
         self.store = Store(source.pool)
         self.reports: Counter[str] = Counter()
         self.connected: dict[str, bool] = {}
+        self.problems: dict[str, tuple[str, ...]] = {}
         self.failures: Counter[str] = Counter()
         self.heard: Counter[str] = Counter()
         self.defects: list[Exception] = []
@@ -51,6 +52,7 @@ class Following:
     def say_source(self, source: str, *, is_connected: bool, problems: Sequence[str] = ()) -> None:
         """Takes in how the source fares."""
         self.connected[source] = is_connected
+        self.problems[source] = tuple(problems)
         self.failures[source] += not is_connected
         self.heard[source] += is_connected
         self._changed.set()

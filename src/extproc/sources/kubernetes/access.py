@@ -28,6 +28,8 @@ class Access(NamedTuple):
     """Reads it anew: address, certificates, token. Errors: ConfigError."""
     namespace: str
     """The namespace that it states."""
+    is_service_account: bool = False
+    """It is the pod's own."""
 
 
 def find_access(
@@ -63,7 +65,7 @@ def _in_cluster(environ: Mapping[str, str], service_account: Path) -> Access:
         namespace = (service_account / "namespace").read_text().strip()
     except OSError:
         namespace = "default"
-    return Access(f"the service account in {service_account}", load, namespace)
+    return Access(f"the service account in {service_account}", load, namespace, is_service_account=True)
 
 
 def _by_file(file: str) -> Access:

@@ -96,5 +96,5 @@ class OneKind(Generic[T]):
     def miss(self) -> None:
         """See `Follower.miss`. The kind is optional."""
 
-    def hear(self, *, is_connected: bool) -> None:
+    def hear(self, *, is_connected: bool, problem: str = "") -> None:
         """See `Follower.hear`. That the API server is away is said by who follows the pool."""

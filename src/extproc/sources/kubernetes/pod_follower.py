@@ -79,9 +79,9 @@ class PodFollower:
     def miss(self) -> None:
         """See `Follower.miss`. What is known stays; who may not read pods is told by the log."""
 
-    def hear(self, *, is_connected: bool) -> None:
+    def hear(self, *, is_connected: bool, problem: str = "") -> None:
         """See `Follower.hear`."""
-        self._meters.say_source(SOURCE, is_connected=is_connected)
+        self._meters.say_source(SOURCE, is_connected=is_connected, problems=(problem,) if problem else ())
 
     def find(self, endpoint_id: str) -> Pod | None:
         """The pod of an endpoint."""

@@ -25,6 +25,8 @@ class PoolFollower:
         self._found: dict[Group, InferencePool | None] = {}
         """What each group has said: the pool, or that it has none. One that has said nothing yet is not in it."""
         self._connected: set[Group] = set()
+        self._problems: dict[Group, str] = {}
+        """How the last reading of a group failed, of those where it did."""
         self._selection: Selection | None = None
         self._said = ""
         self._is_decided = False
@@ -74,13 +76,29 @@ class PoolFollower:
         if group not in self._found:
             self.find(group, None)
 
-    def hear(self, group: Group, *, is_connected: bool) -> None:
+    def hear(self, group: Group, *, is_connected: bool, problem: str = "") -> None:
         """Takes in whether a group was read as it should. The one that has the pool counts; where none has it, one that
         can be read is enough, as the other may not even be served.
         """
         (self._connected.add if is_connected else self._connected.discard)(group)
+        self._problems.pop(group, None)
+        if problem:
+            self._problems[group] = problem
         holders = [group for group, pool in self._found.items() if pool is not None]
-        self._meters.say_source(SOURCE, is_connected=not self._connected.isdisjoint(holders or self._groups))
+        is_connected = not self._connected.isdisjoint(holders or self._groups)
+        self._meters.say_source(SOURCE, is_connected=is_connected, problems=self._list_problems(holders))
+
+    def _list_problems(self, holders: Sequence[Group]) -> list[str]:
+        """What is wrong with the pool now. Without one, whatever kept a group from being read may have hidden it."""
+        problems = [self._problems[group] for group in holders or self._groups if group in self._problems]
+        if holders:
+            pools = [pool for group in self._groups if (pool := self._found.get(group)) is not None]
+            _, problem = selection_of(pools[0])
+            return [f"the InferencePool {self._pool} selects nothing: {problem}", *problems] if problem else problems
+        if len(self._found) < len(self._groups):
+            return problems
+        groups = " or ".join(group.name for group in self._groups)
+        return [f"there is no InferencePool {self._pool} in {groups}", *problems]
 
 
 class _OneGroup:
@@ -103,6 +121,6 @@ class _OneGroup:
         """See `Follower.miss`."""
         self._pools.miss(self._group)
 
-    def hear(self, *, is_connected: bool) -> None:
+    def hear(self, *, is_connected: bool, problem: str = "") -> None:
         """See `Follower.hear`."""
-        self._pools.hear(self._group, is_connected=is_connected)
+        self._pools.hear(self._group, is_connected=is_connected, problem=problem)

@@ -65,8 +65,8 @@ class Follower(Protocol[T_contra]):
     def miss(self) -> None:
         """Nobody serves this kind of object, or this client may not read it."""
 
-    def hear(self, *, is_connected: bool) -> None:
-        """The API server has just been heard, or (False) has failed to answer as it should."""
+    def hear(self, *, is_connected: bool, problem: str = "") -> None:
+        """The API server has just been heard, or (False) has failed to answer as it should: with this `problem`."""
 
 
 class Reflector(Generic[T]):
@@ -116,9 +116,9 @@ class Reflector(Generic[T]):
             except ApiError as exc:
                 version, has_failed = "", True
                 pause_s = self._complain(doing, exc)
-            except Exception:  # noqa: BLE001 - a defect in reading one answer must not end the server
+            except Exception as exc:  # noqa: BLE001 - a defect in reading one answer must not end the server
                 version, has_failed = "", True
-                self._follower.hear(is_connected=False)
+                self._follower.hear(is_connected=False, problem=self._describe(doing, repr(exc)))
                 _log.exception("Kubernetes was read in an unforeseen way", path=self._path)
             is_healthy = self._has_watched_for(self._pace.healthy_s)
             if is_healthy:
@@ -203,9 +203,13 @@ class Reflector(Generic[T]):
         status = exc.status if isinstance(exc, ApiStatusError) else None
         if status == GONE and doing == "watch":
             return 0.0  # nothing is wrong: this client was away for longer than the server remembers
-        self._follower.hear(is_connected=False)
         if status in (NOT_FOUND, FORBIDDEN):
             self._follower.miss()
+        self._follower.hear(is_connected=False, problem=self._describe(doing, exc))
         self._complaints.say(doing, exc)
         retry_after_s = exc.retry_after_s if isinstance(exc, ApiStatusError) else None
         return min(retry_after_s or 0.0, LONGEST_RETRY_AFTER_S)
+
+    def _describe(self, doing: str, what: object) -> str:
+        """A problem with the verb and the path that it is about: who reads it need not know what was tried."""
+        return f"{doing} of {self._path}: {what}"

@@ -1,0 +1,88 @@
+"""What the checks say, for a terminal or a script."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from extproc.cli.doctor import (
+    engines,
+    envoy_clusters,
+    envoy_filter,
+    envoy_pool,
+    envoy_routes,
+    picker,
+    pods,
+    pool,
+    rights,
+    streams,
+)
+from extproc.cli.doctor.evidence import Evidence
+from extproc.cli.doctor.verdict import State, Verdict
+
+Check = Callable[[Evidence], Iterator[Verdict]]
+
+CHECKS: tuple[Check, ...] = (
+    picker.check,
+    rights.check,
+    pool.check,
+    pods.check,
+    engines.check,
+)
+ENVOY: tuple[Check, ...] = (envoy_filter.check, envoy_routes.check, envoy_clusters.check, envoy_pool.check)
+STYLES: dict[State, str] = {"ok": "green", "fault": "bold red", "warning": "yellow", "not checked": "dim"}
+LABELS: dict[State, str] = {"ok": "ok", "fault": "FAULT", "warning": "warning", "not checked": "not checked"}
+PLURALS: dict[State, str] = {"fault": "faults", "warning": "warnings"}
+LEAST_WIDTH = 60
+
+
+def judge(evidence: Evidence) -> list[Verdict]:
+    """Every check's verdicts, in the order of the checks. What nobody was asked about is told of once."""
+    checks = [*CHECKS, *([streams.check] if evidence.snapshot is not None else []), *(ENVOY if evidence.envoy else [])]
+    verdicts = [verdict for check in checks for verdict in check(evidence)]
+    if evidence.envoy is None:
+        verdicts.append(Verdict("Envoy", "not checked", evidence.envoy_problem))
+    return verdicts
+
+
+def print_json(verdicts: Sequence[Verdict]) -> None:
+    """One object: `verdicts`, and how many there are of each state."""
+    counts = Counter(verdict.state for verdict in verdicts)
+    document = {
+        "verdicts": [verdict._asdict() for verdict in verdicts],
+        "summary": {state.replace(" ", "_"): counts[state] for state in LABELS},
+    }
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def print_report(verdicts: Sequence[Verdict], *, console: Console | None = None) -> None:
+    """A line for each check, with the evidence and the fix, and a last one that counts."""
+    console = console or Console(highlight=False)
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for verdict in verdicts:
+        said = Text.assemble((verdict.check, "bold"), f": {_clean(verdict.evidence)}")
+        if verdict.fix:
+            said.append(f"\nfix: {_clean(verdict.fix)}", style="cyan")
+        table.add_row(Text(LABELS[verdict.state], STYLES[verdict.state]), said)
+    if console.width < LEAST_WIDTH:
+        console.width = LEAST_WIDTH
+    console.print(table)
+    console.print(Text(sum_up(verdicts)))
+
+
+def sum_up(verdicts: Sequence[Verdict]) -> str:
+    """The last line."""
+    counts = Counter(verdict.state for verdict in verdicts)
+    parts = [f"{counts[state]} {PLURALS.get(state, state) if counts[state] != 1 else state}" for state in LABELS]
+    return ("No fault found: " if not counts["fault"] else "") + ", ".join(parts)
+
+
+def _clean(text: str) -> str:
+    """Without what could steer the terminal: names come from engines and clients."""
+    return "".join(each if each.isprintable() or each == "\n" else "�" for each in text)
