@@ -1,10 +1,11 @@
-# The image holds the runtime set only: no Envoy, no test tools. It needs no writable file system and runs as any user.
+# The image holds the runtime set, and what tracing needs: no Envoy, no test tools. It needs no writable file system and
+# runs as any user.
 FROM python:3.11-slim AS build
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY src src
 RUN python -m venv /opt/extproc \
- && PIP_CONSTRAINT=constraints.txt /opt/extproc/bin/pip install --no-cache-dir --disable-pip-version-check . \
+ && PIP_CONSTRAINT=constraints.txt /opt/extproc/bin/pip install --no-cache-dir --disable-pip-version-check '.[tracing]' \
  && /opt/extproc/bin/pip uninstall --yes --quiet pip \
  && chgrp -R 0 /opt/extproc \
  && chmod -R g=u /opt/extproc

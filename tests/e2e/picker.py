@@ -27,9 +27,10 @@ FLAGS = (
     "--drain-timeout=2s",
 )
 PORTS = re.compile(
-    r"serving .*grpc=(?P<grpc>\d+) health=(?P<health>\d+) metrics=(?P<metrics>\d+)"
-    r" admin_grpc=(?P<admin_grpc>\d+) admin_http=(?P<admin_http>\d+)"
+    r"\bserving\b.*\bgrpc\W+(?P<grpc>\d+)\W+health\W+(?P<health>\d+)\W+metrics\W+(?P<metrics>\d+)"
+    r"\W+admin_grpc\W+(?P<admin_grpc>\d+)\W+admin_http\W+(?P<admin_http>\d+)"
 )
+"""In both forms of the log."""
 
 
 class Picker:

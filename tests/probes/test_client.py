@@ -4,12 +4,13 @@ import asyncio
 import json
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 from tests.probes.silence import silent_host
 from tests.raw_server import Handler, raw_server
+from tests.secret import mount, self_signed
 
 from extproc.errors import ConfigError
 from extproc.probes.client import (
@@ -20,6 +21,7 @@ from extproc.probes.client import (
     ProbeError,
     build_ssl_context,
     parse_models,
+    prepare,
 )
 from extproc.registry.changes import Failure
 from extproc.settings.schema import ProbeSettings
@@ -267,3 +269,71 @@ def test_a_ca_file_that_cannot_be_used_is_told_before_anything_starts(tmp_path: 
     for name in ("ca", "nothing"):
         with pytest.raises(ConfigError, match=r"probes\.caFile"):
             Client(settings(scheme="https", caFile=str(tmp_path / name)))
+
+
+class Listener:
+    """An engine that keeps the heads of requests, on connections that stay open."""
+
+    def __init__(self) -> None:
+        self.heads: list[str] = []
+        self.connections = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        with suppress(asyncio.IncompleteReadError):
+            while True:
+                self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+                body = b'{"data": [{"id": "phi"}]}'
+                writer.write(f"HTTP/1.1 200 OK\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
+                await writer.drain()
+        writer.close()
+
+
+async def test_another_manner_is_that_of_the_next_question(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("old")
+    (tmp_path / "new").write_text("new")
+    listener = Listener()
+    first = settings(bearerTokenFile=str(tmp_path / "old"))
+    async with raw_server(listener.serve) as port, Client(first) as client:
+        endpoint = at(f"127.0.0.1:{port}")
+        await client.read_metrics(endpoint, timeout_s=5.0)
+        client.configure(
+            prepare(settings(bearerTokenFile=str(tmp_path / "new"), models={"path": "/m"}, metrics={"path": "/x"}))
+        )
+        await client.read_metrics(endpoint, timeout_s=5.0)
+        await client.list_models(endpoint, timeout_s=5.0)
+        client.configure(prepare(settings()))
+        await client.list_models(endpoint, timeout_s=5.0)
+    lines = [head.splitlines() for head in listener.heads]
+    assert [head[0].split()[1] for head in lines] == ["/metrics", "/x", "/m", "/v1/models"]
+    keys = [next((line for line in head if line.startswith("Authorization")), "") for head in lines]
+    assert keys == ["Authorization: Bearer old", "Authorization: Bearer new", "Authorization: Bearer new", ""]
+
+
+async def test_another_ca_is_that_of_the_next_question(tmp_path: Path) -> None:
+    """A connection that is kept open from before must not stand in for a handshake that would fail now."""
+    pair, other = self_signed(), self_signed()
+    for name, each in (("ca.pem", pair), ("other.pem", other)):
+        (tmp_path / name).write_bytes(each.chain_pem)
+    mount(tmp_path, pair)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "tls.crt", tmp_path / "tls.key")
+    listener = Listener()
+    server = await asyncio.start_server(listener.serve, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    async with server, Client(settings(scheme="https", insecureSkipVerify=True)) as client:
+        endpoint = at(f"127.0.0.1:{port}")
+        await client.read_metrics(endpoint, timeout_s=5.0)
+        client.configure(prepare(settings(scheme="https", caFile=str(tmp_path / "other.pem"))))
+        with pytest.raises(ProbeError) as error:
+            await client.read_metrics(endpoint, timeout_s=5.0)
+        assert error.value.failure is Failure.INVALID
+        client.configure(prepare(settings(scheme="https", insecureSkipVerify=True)))
+        await client.read_metrics(endpoint, timeout_s=5.0)
+
+
+def test_everything_that_is_wrong_with_the_files_is_told() -> None:
+    with pytest.raises(ConfigError) as error:
+        prepare(settings(scheme="https", caFile="/nowhere", bearerTokenFile="/nothing"))
+    assert [problem.where for problem in error.value.problems] == ["probes.caFile", "probes.bearerTokenFile"]
+    assert prepare(settings()).ssl_context is None

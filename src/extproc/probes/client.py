@@ -4,14 +4,15 @@ import asyncio
 import errno
 import ssl
 from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, TypeVar
+from functools import partial
+from typing import Annotated, NamedTuple, TypeVar
 
 import aiohttp
 import msgspec
 
 from extproc.errors import ConfigError, ExtprocError, Problem
 from extproc.registry.changes import Failure
+from extproc.settings.problems import read_text
 from extproc.settings.schema import ProbeSettings
 from extproc.values.endpoint import Endpoint
 from extproc.values.model import ModelCard
@@ -94,19 +95,32 @@ def _value(decode: Callable[[bytes], T], raw: msgspec.Raw) -> T | None:
         return None
 
 
-def find_problems(settings: ProbeSettings) -> list[Problem]:
-    """What would keep every probe from working: files that cannot be read, or that hold nothing of use."""
+class Manner(NamedTuple):
+    """How endpoints are asked."""
+
+    settings: ProbeSettings
+    ssl_context: ssl.SSLContext | None
+    """For https; None where all is plain HTTP."""
+
+
+def prepare(settings: ProbeSettings) -> Manner:
+    """Reads the files that the settings name. Errors: ConfigError with everything that would keep every probe from
+    working: files that cannot be read, or that hold nothing of use.
+    """
     problems: list[Problem] = []
+    ssl_context = None
     try:
-        build_ssl_context(settings)
+        ssl_context = build_ssl_context(settings)
     except ConfigError as exc:
         problems.extend(exc.problems)
     if settings.bearer_token_file is not None:
         try:
-            Path(settings.bearer_token_file).read_text()
-        except (OSError, UnicodeDecodeError) as exc:
-            problems.append(Problem("probes.bearerTokenFile", f"{settings.bearer_token_file} cannot be read: {exc}"))
-    return problems
+            read_text(settings.bearer_token_file)
+        except ConfigError as exc:
+            problems.append(Problem("probes.bearerTokenFile", " ".join(str(each) for each in exc.problems)))
+    if problems:
+        raise ConfigError("probes", problems)
+    return Manner(settings, ssl_context)
 
 
 def build_ssl_context(settings: ProbeSettings) -> ssl.SSLContext | None:
@@ -118,7 +132,7 @@ def build_ssl_context(settings: ProbeSettings) -> ssl.SSLContext | None:
         return None
     try:
         context = ssl.create_default_context(cafile=settings.ca_file)
-    except (OSError, ssl.SSLError) as exc:
+    except (OSError, ValueError) as exc:  # TLS's own errors are among the former, a path that is none among the latter
         raise ConfigError("probes", [Problem("probes.caFile", f"{settings.ca_file}: {exc}")]) from exc
     if settings.insecure_skip_verify:
         context.check_hostname = False
@@ -133,15 +147,18 @@ class Client:
     """
 
     def __init__(self, settings: ProbeSettings) -> None:
-        self._settings = settings
-        self._ssl = build_ssl_context(settings)
+        self._manner = Manner(settings, build_ssl_context(settings))
         self._session: aiohttp.ClientSession | None = None
         self._key = ""
         self._key_read_at_s = float("-inf")
 
+    def configure(self, manner: Manner) -> None:
+        """Asks in another manner from now on. What is being asked goes on as it began."""
+        self._manner = manner
+        self._key_read_at_s = float("-inf")
+
     async def __aenter__(self) -> "Client":
-        ssl_context = self._ssl if self._ssl is not None else True
-        connector = aiohttp.TCPConnector(limit=0, ssl=ssl_context)
+        connector = aiohttp.TCPConnector(limit=0)
         self._session = aiohttp.ClientSession(connector=connector, auto_decompress=True, trust_env=False)
         return self
 
@@ -154,7 +171,8 @@ class Client:
 
         On a kept connection a dead host is as silent as a slow engine, so whoever is silent for a while is knocked at.
         """
-        url = f"{self._settings.scheme}://{endpoint.address}{self._settings.models.path}"
+        settings = self._manner.settings
+        url = f"{settings.scheme}://{endpoint.address}{settings.models.path}"
         asking = asyncio.create_task(self._get(url, timeout_s=timeout_s))
         try:
             answered, _ = await asyncio.wait((asking,), timeout=KNOCK_AFTER_S)
@@ -169,9 +187,10 @@ class Client:
 
         Errors: ProbeError, saying how it failed.
         """
-        metrics = self._settings.metrics
+        settings = self._manner.settings
+        metrics = settings.metrics
         host, _, port = endpoint.address.rpartition(":")
-        url = f"{metrics.scheme or self._settings.scheme}://{host}:{metrics.port or port}{metrics.path}"
+        url = f"{metrics.scheme or settings.scheme}://{host}:{metrics.port or port}{metrics.path}"
         return await self._get(url, timeout_s=timeout_s, key_age_s=METRICS_KEY_AGE_S, fields=_UNCOMPRESSED)
 
     async def _get(
@@ -182,9 +201,13 @@ class Client:
         # aiohttp's time to connect takes in the TLS handshake, and a slow handshake is no connect failure.
         connect_s = None if url.startswith("https:") else min(CONNECT_TIMEOUT_S, timeout_s)
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=connect_s)
+        manner = self._manner
+        # Connections of one manner are kept apart from those of another.
+        context = manner.ssl_context if manner.ssl_context is not None else True
+        get = partial(self._session.get, url, timeout=timeout, ssl=context, allow_redirects=False)
         try:
-            headers = await self._authorization(key_age_s=key_age_s) | (fields or {})
-            async with self._session.get(url, headers=headers, timeout=timeout, allow_redirects=False) as response:
+            headers = await self._authorization(manner, key_age_s=key_age_s) | (fields or {})
+            async with get(headers=headers) as response:
                 if response.status in (401, 403):
                     raise ProbeError(Failure.UNAUTHORIZED, f"status {response.status}", status=response.status)
                 if response.status != 200:
@@ -199,22 +222,29 @@ class Client:
             raise ProbeError(Failure.REFUSED if is_refused else Failure.CONNECT, exc.os_error.strerror or "") from exc
         except TimeoutError as exc:
             raise ProbeError(Failure.TIMEOUT, f"no answer within {timeout_s:g} s") from exc
+        except (aiohttp.ClientResponseError, aiohttp.ClientPayloadError) as exc:
+            # Their texts quote the answer, which is not for logs.
+            raise ProbeError(Failure.DROPPED, "its answer is no HTTP, or broken off") from exc
         except (aiohttp.ClientError, OSError) as exc:
             raise ProbeError(Failure.DROPPED, str(exc) or type(exc).__name__) from exc
 
-    async def _authorization(self, *, key_age_s: float) -> dict[str, str]:
+    async def _authorization(self, manner: Manner, *, key_age_s: float) -> dict[str, str]:
         """The header with the engines' key, if they want one. Read anew unless it was within the last `key_age_s`."""
-        file = self._settings.bearer_token_file
+        file = manner.settings.bearer_token_file
         if file is None:
             return {}
         now = asyncio.get_running_loop().time()
-        if self._key_read_at_s <= now - key_age_s:
-            try:
-                self._key = (await asyncio.to_thread(Path(file).read_text)).strip()
-            except (OSError, UnicodeDecodeError) as exc:
-                raise ProbeError(Failure.UNAUTHORIZED, f"{file}: {exc}") from exc
-            self._key_read_at_s = now
-        return {"Authorization": f"Bearer {self._key}"}
+        if self._key_read_at_s > now - key_age_s:
+            return {"Authorization": f"Bearer {self._key}"}
+        try:
+            key = (await asyncio.to_thread(read_text, file)).strip()
+        except ConfigError as exc:
+            raise ProbeError(Failure.UNAUTHORIZED, " ".join(str(each) for each in exc.problems)) from exc
+        if not (key.isascii() and key.isprintable()):
+            raise ProbeError(Failure.UNAUTHORIZED, f"{file}: is no key, which is one line of ASCII")
+        if manner is self._manner:  # else it may be the key of before
+            self._key, self._key_read_at_s = key, now
+        return {"Authorization": f"Bearer {key}"}
 
 
 async def _knock(endpoint: Endpoint) -> None:

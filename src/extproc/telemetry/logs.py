@@ -1,14 +1,15 @@
-"""Structured logs on standard error: time, level, where, what, key=value."""
+"""Structured logs on standard error, and what is told there of decisions and of what is known."""
 
-import json
 import logging
-import time
+import sys
 from collections.abc import Collection
+from types import TracebackType
 from typing import Any
 
 from extproc.settings.telling import TelemetrySettings
 from extproc.telemetry.changes import LONGEST_NAME, find_changes
 from extproc.telemetry.decided import Decided
+from extproc.telemetry.log_lines import FORMATTERS
 from extproc.values.decision import Reply, Route
 from extproc.values.refusal import Reject
 from extproc.values.snapshot import Snapshot
@@ -17,6 +18,8 @@ ROOT = "extproc"
 LEVELS = {0: logging.ERROR, 1: logging.WARNING}
 DEBUG_VERBOSITY = 4
 """From here on every decision is logged. Source: the verbosity levels of klog as today's pickers use them."""
+QUIET = ("python_multipart", "aiohttp.server")
+"""They tell of each bad form and of each client that is no HTTP, and quote them."""
 
 
 class Log:
@@ -43,35 +46,33 @@ class Log:
         self._logger.warning(text, extra={"fields": fields})
 
     def exception(self, text: str, **fields: Any) -> None:
-        """A defect, with its traceback."""
-        self._logger.error(text, extra={"fields": fields}, exc_info=True)
-
-
-class _Formatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        fields = getattr(record, "fields", {})
-        line = f"{stamp}.{int(record.msecs):03d}Z {record.levelname:<7} {record.name} {record.getMessage()}"
-        line += "".join(f" {key}={_quote(value)}" for key, value in fields.items())
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
-
-
-def _quote(value: object) -> str:
-    text = str(value)
-    return text if text and text.isprintable() and not set(text) & set(' "=') else json.dumps(text)
+        """A defect, with its traceback but without the exceptions' texts: they may quote what was sent to us."""
+        self._logger.error(text, extra={"fields": fields, "is_reticent": True}, exc_info=True)
 
 
 def configure_logs(settings: TelemetrySettings) -> None:
-    """Sends the package's logs to standard error, as verbose as `settings` say."""
+    """Sends all logs to standard error in the form that `settings` say: the package's as verbose as they say, those of
+    libraries from warnings on.
+    """
     verbosity = settings.verbosity
     handler = logging.StreamHandler()
-    handler.setFormatter(_Formatter())
-    root = logging.getLogger(ROOT)
-    root.handlers = [handler]
-    root.propagate = False
-    for library in ("python_multipart", "aiohttp.server"):  # they tell of each bad form and each client that is no HTTP
+    handler.setFormatter(FORMATTERS[settings.log_format]())
+    level = logging.DEBUG if verbosity >= DEBUG_VERBOSITY else LEVELS.get(verbosity, logging.INFO)
+    for name, least in ((ROOT, level), (None, max(level, logging.WARNING))):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(least)
+    logging.getLogger(ROOT).propagate = False
+    logging.captureWarnings(True)
+    for library in QUIET:
         logging.getLogger(library).setLevel(logging.CRITICAL)
-    root.setLevel(logging.DEBUG if verbosity >= DEBUG_VERBOSITY else LEVELS.get(verbosity, logging.INFO))
+    sys.excepthook = _log_crash
+
+
+def _log_crash(kind: type[BaseException], exc: BaseException, trace: TracebackType | None) -> None:
+    """Tells of what ends the process in the form of the log, and all of it: nothing of it was told before."""
+    if not issubclass(kind, KeyboardInterrupt):
+        logging.getLogger(ROOT).critical("crashed", exc_info=(kind, exc, trace))
 
 
 _decision_log = Log("decisions")
@@ -90,6 +91,8 @@ def log_decision(decided: Decided) -> None:
         "snapshot": decided.snapshot_version,
         "us": round(decided.seconds * 1e6),
     }
+    if decided.held_s:
+        fields["held_us"] = round(decided.held_s * 1e6)
     if decided.named != decided.model:
         fields["named"] = (decided.named or "")[:LONGEST_NAME]
     match outcome:
