@@ -2,52 +2,52 @@
 
 import asyncio
 import math
-import signal
-from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 
-import grpc
 from grpc_reflection.v1alpha import reflection
 
 from extproc import __version__
 from extproc.admission.held import HeldBytes
 from extproc.director.decider import Decider
 from extproc.director.explain import Explainer
-from extproc.errors import ConfigError, MissingError, Problem
-from extproc.probes.client import Client, find_problems
+from extproc.errors import ConfigError
+from extproc.inputs import prepare_edit, read_inputs
+from extproc.probes.client import Client, Manner
 from extproc.probes.metrics import LoadProber
 from extproc.probes.models import ModelProber
 from extproc.protocol.codec import SERVICE_NAME
-from extproc.protocol.events import BodyMode
-from extproc.protocol.plan import Policy
 from extproc.registry.changes import NamesListed
 from extproc.registry.store import Store
 from extproc.servers import health
 from extproc.servers.admin.server import AdminServer
 from extproc.servers.admin.views import Views
 from extproc.servers.decisions import Decisions
+from extproc.servers.departure import drain, serve_latecomers
 from extproc.servers.ext_proc import ExtProcService
 from extproc.servers.health import Health
 from extproc.servers.listen import build_grpc_server, open_port
 from extproc.servers.metrics_http import MetricsServer
-from extproc.servers.tls import Certificate, load_certificate
+from extproc.servers.signals import signals_call
+from extproc.servers.terms import terms_of
+from extproc.servers.tls import Certificate
 from extproc.settings.load import Loaded
 from extproc.settings.schema import Settings
-from extproc.sources.choice import Source, open_source
+from extproc.sources.choice import Source
+from extproc.sources.config_file import ConfigInUse
 from extproc.telemetry.callers import Callers
 from extproc.telemetry.changes import join_names
+from extproc.telemetry.collector import Collector
 from extproc.telemetry.journal import Journal
-from extproc.telemetry.logs import Log, log_changes, log_decision
+from extproc.telemetry.logs import Log, configure_logs, log_changes, log_decision
 from extproc.telemetry.metrics import Metrics
-from extproc.values.admin import ConfigFile
+from extproc.telemetry.metrics.loop_delay import watch_loop
+from extproc.telemetry.tracing import Tracing
 from extproc.values.load import EngineLoad
 from extproc.values.snapshot import Snapshot
-
-QUIET_S = 1.0
-"""A stopping server that saw no new stream for this long after its delay is no longer being sent any."""
 
 LEAST_RECEIVE_BYTES = 128 << 20
 """A message from Envoy can be a body as large as the listener's buffer, however little of it is allowed here."""
@@ -63,26 +63,29 @@ class App:
         loaded: Loaded,
         source: Source,
         certificate: Certificate | None,
+        collector: Collector | None,
         *,
+        prepare_edit: Callable[[Settings], Manner],
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
         rng: Random,
     ) -> None:
-        self._loaded = loaded
-        settings = self._settings = loaded.settings
+        settings = loaded.settings
         self._source = source
         self._certificate = certificate
         self._clock = clock
-        names = NamesListed(settings.requests.build_aliases(), settings.admission.objectives)
-        self._store = Store(source.pool, now=clock(), configured=names)
+        self._store = Store(source.pool, now=clock(), configured=_names_in(settings))
         decider = Decider(settings)
         self._decider = decider
+        self._budget = HeldBytes(settings.requests.max_held_bytes)
         self._metrics = Metrics(
             knowledge=self._store,
             in_flight=decider.in_flight,
             clock=clock,
             version=__version__,
-            loads=decider.loads.readings,
+            loads=decider.loads,
+            held=self._budget,
+            prefixes=decider.prefixes,
         )
         self._client = Client(settings.probes)
         self._prober = ModelProber(
@@ -103,40 +106,50 @@ class App:
             rng=rng,
         )
         self._journal = Journal(clock=clock, wall_clock=wall_clock)
+        observers = [log_decision, self._journal.note_decision]
+        self._tracing: AbstractAsyncContextManager[Tracing | None] = nullcontext()
+        if collector is not None:
+            ratio = settings.telemetry.tracing.sample_ratio
+            self._tracing = tracing = Tracing(
+                collector,
+                pool=str(source.pool),
+                version=__version__,
+                sample_ratio=ratio,
+                clock=clock,
+                wall_clock=wall_clock,
+                rng=rng,
+            )
+            observers.append(tracing.note_decision)
+            self._metrics.spans_dropped = lambda: tracing.dropped
         decisions = Decisions(
-            director=decider.director,
             store=self._store,
             routes=decider,
             request_round=self._prober.request_round,
             metrics=self._metrics,
-            max_body_bytes=settings.requests.max_body_bytes,
-            message_timeout_s=settings.envoy.message_timeout_s,
             clock=clock,
             rng=rng,
-            session_header=settings.scheduling.session_header,
-            observers=(log_decision, self._journal.note_decision),
+            observers=observers,
         )
         callers = Callers(clock=clock)
+        self._terms = terms_of(settings, decider.director)
         self._ext_proc = ExtProcService(
             decisions=decisions,
             find_endpoint=self._store.endpoint_at,
-            budget=HeldBytes(settings.requests.max_held_bytes),
+            budget=self._budget,
             in_flight=decider.in_flight,
             metrics=self._metrics,
             callers=callers,
-            policy=Policy(
-                max_body_bytes=settings.requests.max_body_bytes,
-                request_body=BodyMode[settings.envoy.request_body_mode],
-                response_body=BodyMode[settings.envoy.response_body_mode],
-                response_phase=settings.envoy.response_phase,
-                body_answer=settings.envoy.request_body_answer,
-                allows_mode_override=settings.envoy.allow_mode_override,
-            ),
-            decision_timeout_s=settings.envoy.decision_timeout_s,
+            terms=self._terms,
             learn_tokens=decider.loads.tokens.learn,
-            reads_usage=settings.envoy.read_usage,
             clock=clock,
-            further_headers=filter(None, (settings.scheduling.session_header,)),
+        )
+        self._config = ConfigInUse(
+            loaded,
+            prepare=prepare_edit,
+            take_over=self._take_over,
+            meters=self._metrics,
+            notes=self._journal,
+            clock=clock,
         )
         self._health = Health()
         self._metrics_server = MetricsServer(self._metrics.registry)
@@ -151,7 +164,7 @@ class App:
             open_streams=lambda: self._ext_proc.open_streams,
             is_ready=lambda: self._health.is_ready,
             journal=self._journal,
-            config=self,
+            config=self._config,
             clock=clock,
             rng=rng,
         )
@@ -170,15 +183,6 @@ class App:
     def __repr__(self) -> str:
         return f"<App {self._source!r}>"
 
-    @property
-    def loaded(self) -> Loaded:
-        """The settings in effect, and where they come from."""
-        return self._loaded
-
-    def file(self) -> ConfigFile | None:
-        """The file that the settings in effect come from."""
-        return None
-
     def stop(self) -> None:
         """Asks the server to stop in peace; asked again, at once."""
         if self._stop.is_set():
@@ -190,15 +194,16 @@ class App:
 
         Errors: PortInUseError before anything is served.
         """
-        with _signals_call(self.stop):
+        with signals_call(self.stop):
             await self._serve()
 
     async def _serve(self) -> None:
-        server = self._settings.server
+        settings = self._config.loaded.settings
+        server = settings.server
         # One chunk in full duplex can be as large as the gateway's buffer: what is over our limit gets a 413 from us,
         # not a broken stream from gRPC, up to twice the limit.
         grpc_server = build_grpc_server(
-            max_receive_bytes=max(2 * self._settings.requests.max_body_bytes, LEAST_RECEIVE_BYTES) + (1 << 20),
+            max_receive_bytes=max(2 * settings.requests.max_body_bytes, LEAST_RECEIVE_BYTES) + (1 << 20),
             max_age_s=server.max_connection_age_s,
             max_age_grace_s=server.max_connection_age_grace_s,
         )
@@ -230,11 +235,13 @@ class App:
             }
             await grpc_server.start()
             await health_server.start()
-            async with self._client, asyncio.TaskGroup() as tasks:
+            async with self._tracing, self._client, asyncio.TaskGroup() as tasks:
                 coroutines = {
                     "probes": self._prober.run(),
                     "readings": self._load_prober.run(),
+                    "config": self._config.run(),
                     "source": self._source.run(self._report, self._metrics),
+                    "loop delay": watch_loop(self._metrics.observe_loop_delay, clock=self._clock),
                 }
                 if certificate is not None and server.cert_path and server.enable_cert_reload:
                     coroutines["certificate"] = certificate.run()
@@ -249,7 +256,8 @@ class App:
                 ready.cancel()
                 await self._leave()
                 self._ext_proc.dismiss_resting()
-                await self._drain(grpc_server)
+                timeout_s = self._config.loaded.settings.server.drain_timeout_s
+                await drain(grpc_server, self._ext_proc, timeout_s=timeout_s, stop_now=self._stop_now)
                 for task in eternal:
                     task.cancel()
         finally:
@@ -259,6 +267,24 @@ class App:
             await self._admin.stop()
         _log.info("stopped")
 
+    def _take_over(self, settings: Settings, manner: Manner) -> None:
+        """Other settings, those that count at a start only as before. Nothing is awaited here: whatever begins sees all
+        of them, or none. What is known and kept in mind stays.
+        """
+        before = self._config.loaded.settings
+        self._decider.configure(settings)
+        self._terms.retire(self._store.snapshot)
+        self._terms = terms_of(settings, self._decider.director)
+        self._ext_proc.configure(self._terms)
+        self._budget.limit_bytes = settings.requests.max_held_bytes
+        self._store.configure(_names_in(settings), now=self._clock())
+        if settings.probes != before.probes:
+            self._client.configure(manner)
+            self._prober.configure(settings.probes.models)
+            self._load_prober.configure(settings.probes.metrics)
+        if settings.telemetry != before.telemetry:
+            configure_logs(settings.telemetry)
+
     async def _become_ready(self) -> None:
         await self._is_complete.wait()
         await self._health.set_ready(True)
@@ -267,48 +293,13 @@ class App:
         _log.info("ready", endpoints=endpoints, models=join_names(list(snapshot.models)))
 
     async def _leave(self) -> None:
-        """Says that requests should go elsewhere, and serves those that still come.
-
-        Data planes learn late: a server that refuses at once fails what they send meanwhile. One that still gets
-        streams after the delay goes on until a second passed without a new one, at most for the delay again.
-        """
+        """Says that requests should go elsewhere, and serves those that still come."""
         await self._health.set_ready(False)
         # One that nobody was told of, and nobody found, does not wait.
         is_known = self._is_complete.is_set() or math.isfinite(self._ext_proc.last_stream_at_s)
-        delay_s = self._settings.server.drain_delay_s if is_known else 0.0
+        delay_s = self._config.loaded.settings.server.drain_delay_s if is_known else 0.0
         _log.info("stopping", drain_delay_s=delay_s, streams=self._ext_proc.open_streams)
-        asked_at_s = self._clock()
-        while not self._stop_now.is_set():
-            now = self._clock()
-            quiet_at_s = max(asked_at_s + delay_s, self._ext_proc.last_stream_at_s + QUIET_S)
-            remaining_s = min(quiet_at_s, asked_at_s + 2 * delay_s) - now
-            if remaining_s <= 0:
-                return
-            try:
-                async with asyncio.timeout(remaining_s):
-                    await self._stop_now.wait()
-            except TimeoutError:
-                continue
-
-    async def _drain(self, grpc_server: grpc.aio.Server) -> None:
-        """Lets open requests end within the drain time-out, or ends them when asked a second time to stop.
-
-        Who only watches the health service is not waited for.
-        """
-        stop = grpc_server.stop(self._settings.server.drain_timeout_s)
-        draining = asyncio.create_task(stop, name="drain")
-        ends = [
-            asyncio.create_task(self._stop_now.wait(), name="second signal"),
-            asyncio.create_task(self._ext_proc.wait_idle(), name="no request is open"),
-        ]
-        try:
-            await asyncio.wait((draining, *ends), return_when=asyncio.FIRST_COMPLETED)
-            if not draining.done():
-                await grpc_server.stop(0)
-            await draining
-        finally:
-            for task in (draining, *ends):
-                task.cancel()
+        await serve_latecomers(self._ext_proc, delay_s=delay_s, stop_now=self._stop_now, clock=self._clock)
 
     def _doubt_suspects(self, before: Snapshot, after: Snapshot, ids: Collection[str]) -> None:
         for id_ in ids:
@@ -337,21 +328,8 @@ class App:
         self._store.apply(change, now=self._clock())
 
 
-@contextmanager
-def _signals_call(stop: Callable[[], None]) -> Iterator[None]:
-    """Within it SIGTERM and SIGINT call `stop` on the event loop; then they do again what they did before.
-
-    The loop's own handlers would leave the system's default behind them, by which a last signal kills a process that
-    has stopped in peace and is about to exit.
-    """
-    loop = asyncio.get_running_loop()
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = [signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop)) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
+def _names_in(settings: Settings) -> NamesListed:
+    return NamesListed(settings.requests.build_aliases(), settings.admission.objectives)
 
 
 def _forget(decider: Decider, before: Snapshot, after: Snapshot, ids: Collection[str]) -> None:
@@ -369,48 +347,6 @@ async def _never_return(coroutine: Coroutine[Any, Any, None], name: str) -> None
     raise RuntimeError(f"the task {name!r} ended")
 
 
-def _find_missing(settings: Settings) -> list[Problem]:
-    """What a server must still be told before it can start."""
-    source = settings.source
-    if source.endpoints_file or source.pool_name or source.endpoint_selector or source.dns_name:
-        return []
-    what = "is required, or --endpoint-selector, --dns-name or --endpoints-file: where the pool's endpoints are"
-    return [Problem("--pool-name", what)]
-
-
-class Inputs(NamedTuple):
-    """What the settings name, and everything wrong with it."""
-
-    source: Source | None
-    """None where none is named, or it is wrong."""
-    certificate: Certificate | None
-    """None for plaintext, or where it is wrong."""
-    problems: list[Problem]
-    missing: list[Problem]
-    """What a server must still be told, or be given, before it can start."""
-
-
-def read_inputs(settings: Settings, *, environ: Mapping[str, str], clock: Callable[[], float], rng: Random) -> Inputs:
-    """Reads what the settings name. `environ` is the process's environment."""
-    problems = find_problems(settings.probes)
-    missing = _find_missing(settings)
-    source, certificate = None, None
-    try:
-        certificate = load_certificate(settings.server)
-    except ConfigError as exc:
-        problems.extend(exc.problems)
-    try:
-        source = open_source(settings.source, environ=environ, clock=clock, rng=rng)
-    except MissingError as exc:
-        missing.extend(exc.problems)
-    except ConfigError as exc:
-        file = settings.source.endpoints_file
-        for problem in exc.problems:
-            where = problem.where if not file or problem.where == file else f"{file}: {problem.where}"
-            problems.append(Problem(where, problem.what))
-    return Inputs(source, certificate, problems, missing)
-
-
 def build(
     loaded: Loaded,
     *,
@@ -424,7 +360,16 @@ def build(
 
     Errors: ConfigError with every problem that would keep it from serving as asked.
     """
-    source, certificate, problems, missing = read_inputs(loaded.settings, environ=environ, clock=clock, rng=rng)
-    if problems or missing or source is None:
-        raise ConfigError("settings", [*missing, *problems])
-    return App(loaded, source, certificate, clock=clock, wall_clock=wall_clock, rng=rng)
+    inputs = read_inputs(loaded.settings, environ=environ, clock=clock, rng=rng)
+    if inputs.problems or inputs.missing or inputs.source is None:
+        raise ConfigError("settings", [*inputs.missing, *inputs.problems])
+    return App(
+        loaded,
+        inputs.source,
+        inputs.certificate,
+        inputs.collector,
+        prepare_edit=partial(prepare_edit, started=loaded.settings, environ=environ, clock=clock, rng=rng),
+        clock=clock,
+        wall_clock=wall_clock,
+        rng=rng,
+    )

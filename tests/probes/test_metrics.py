@@ -13,7 +13,7 @@ from extproc.probes.client import Client, ProbeError
 from extproc.probes.metrics import LoadProber, Pauses, reading_interval_s, tick_s, until_tick_s
 from extproc.registry.changes import Failure, Listing, PoolChanged, PoolListed
 from extproc.registry.store import Store
-from extproc.settings.schema import ProbeSettings
+from extproc.settings.schema import MetricsProbeSettings, ProbeSettings
 from extproc.settings.telling import TelemetrySettings
 from extproc.telemetry.logs import configure_logs
 from extproc.values.endpoint import Endpoint
@@ -405,3 +405,46 @@ def test_the_pauses_of_one_that_fails_double(
     for outcome in outcomes:
         last_s = pauses.after_failure(outcome, interval_s) if outcome else pauses.after_reading(interval_s)
     assert last_s == pause_s
+
+
+def metrics_settings(**values: object) -> MetricsProbeSettings:
+    return ProbeSettings.model_validate({"metrics": values}).metrics
+
+
+async def test_other_settings_are_those_of_the_next_reading() -> None:
+    """From never to often, for endpoints that are known already, and to never again."""
+    async with Engine() as engine, reading(interval="0s") as site:
+        site.list_pool(engine.address)
+        assert repr(site.prober) == "<LoadProber of 0 endpoints>"
+        site.prober.configure(metrics_settings(interval="10ms", staleness="7s"))
+        assert (site.prober.interval_s, site.prober.staleness_s) == (0.01, 7.0)
+        await site.until(lambda: len(site.loads) >= 3)
+        site.prober.configure(metrics_settings(interval="0s"))
+        assert repr(site.prober) == "<LoadProber of 0 endpoints>"
+        site.list_pool(engine.address, "127.0.0.1:1")
+        assert repr(site.prober) == "<LoadProber of 0 endpoints>"
+
+
+async def test_what_could_not_be_read_before_is_no_problem_any_more() -> None:
+    async with Engine() as engine, reading() as site:
+        engine.page = ""
+        site.list_pool(engine.address)
+        await site.until(lambda: bool(site.failures))
+        assert site.prober.problem_of(engine.address)
+        site.prober.configure(metrics_settings(interval="1h"))
+        assert site.prober.problem_of(engine.address) == ""
+
+
+def test_settings_may_change_before_it_runs() -> None:
+    store = Store(Pool("test"))
+    prober = LoadProber(
+        store=store,
+        client=None,  # type: ignore[arg-type]  # nobody is asked
+        settings=metrics_settings(),
+        report=lambda *_: None,
+        meters=Site(),
+        clock=time.monotonic,
+        rng=Random(1),
+    )
+    prober.configure(metrics_settings(interval="3s"))
+    assert prober.interval_s == 3.0

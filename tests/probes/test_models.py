@@ -272,3 +272,24 @@ async def test_probes_of_an_endpoint_end_with_it() -> None:
 @pytest.mark.parametrize(("endpoints", "interval_s"), [(1, 5.0), (2000, 5.0), (4000, 10.0)])
 def test_the_interval_grows_with_a_pool_that_would_need_too_many_probes(endpoints: int, interval_s: float) -> None:
     assert regular_interval_s(5.0, endpoints) == interval_s
+
+
+async def test_other_settings_have_everybody_probed_at_once() -> None:
+    async with sim("phi") as phi, sim("gemma") as gemma, probing(interval=NEVER) as site:
+        site.list_pool(phi.address, gemma.address)
+        await site.until(lambda snapshot: serves("phi")(snapshot) and serves("gemma")(snapshot))
+        before = site.answered
+        site.prober.configure(ProbeSettings.model_validate({"models": {"interval": NEVER}}).models)
+        async with asyncio.timeout(10):
+            while site.answered < before + 2:
+                await asyncio.sleep(0.01)
+
+
+async def test_another_interval_is_that_of_the_next_probes() -> None:
+    async with sim("phi") as phi, probing(interval=NEVER) as site:
+        site.list_pool(phi.address)
+        await site.until(serves("phi"))
+        site.prober.configure(ProbeSettings.model_validate({"models": {"interval": "10ms"}}).models)
+        async with asyncio.timeout(10):
+            while site.answered < 4:
+                await asyncio.sleep(0.01)

@@ -34,6 +34,7 @@ from extproc.registry.store import Store
 from extproc.servers.decisions import Decisions
 from extproc.servers.ext_proc import ExtProcService
 from extproc.servers.listen import build_grpc_server, open_port
+from extproc.servers.terms import Terms
 from extproc.settings.schema import Settings
 from extproc.settings.telling import TelemetrySettings
 from extproc.telemetry.callers import Callers
@@ -77,17 +78,21 @@ class Site:
         self.rounds = 0
         self.in_flight = self.decider.in_flight
         self.metrics = Metrics(knowledge=self.store, in_flight=self.in_flight, clock=time.monotonic, version="test")
-        decisions = Decisions(
+        self.terms = Terms(
             director=self.decider.director,
+            policy=Policy(max_body_bytes=max_body_bytes, **policy),
+            decision_timeout_s=timeout_s,
+            message_timeout_s=message_timeout_s,
+            session_header=SESSION_HEADER,
+            reads_usage=reads_usage,
+        )
+        decisions = Decisions(
             store=self.store,
             routes=self.decider,
             request_round=self._count_round,
             metrics=self.metrics,
-            max_body_bytes=max_body_bytes,
-            message_timeout_s=message_timeout_s,
             clock=time.monotonic,
             rng=Random(1),
-            session_header=SESSION_HEADER,
             observers=(log_decision,),
         )
         self.decisions = decisions
@@ -98,12 +103,9 @@ class Site:
             in_flight=self.in_flight,
             metrics=self.metrics,
             callers=Callers(clock=time.monotonic),
-            policy=Policy(max_body_bytes=max_body_bytes, **policy),
-            decision_timeout_s=timeout_s,
+            terms=self.terms,
             learn_tokens=self.decider.loads.tokens.learn,
-            reads_usage=reads_usage,
             clock=time.monotonic,
-            further_headers=[SESSION_HEADER],
         )
         self._channel: grpc.aio.Channel | None = None
         self._server: grpc.aio.Server | None = None
@@ -763,7 +765,7 @@ async def test_a_client_that_goes_away_while_it_is_held_waits_no_longer(site: Si
 async def test_a_defect_is_an_error_that_tells_nothing_of_the_client(capfd: pytest.CaptureFixture[str]) -> None:
     """The director is out of order here: it has no profile."""
     site = Site()
-    site.decisions._director = None  # type: ignore[assignment]  # the defect
+    site.terms.director = None  # type: ignore[assignment]  # the defect
     async with site.serve():
         call = await site.send(*build_requests("POST", PATH, {}, b'{"model": "secret"}'))
         with pytest.raises(grpc.aio.AioRpcError) as error:

@@ -1,28 +1,56 @@
 """`extproc check`: the server's own loader, run and left."""
 
+import json
 import os
 import time
 from random import Random
+from typing import Any
 
 import click
-import yaml
 
-from extproc.app import read_inputs
-from extproc.cli.flags import SettingsCommand, read_settings
+from extproc.cli.flags import Given, SettingsCommand, read_settings
 from extproc.errors import ConfigError
+from extproc.inputs import Inputs, read_inputs
+from extproc.settings.effective import render_annotated
+from extproc.settings.json_schema import render_json_schema
 
 
-def _check(file: str | None, **options: str | None) -> None:
+def _check(file: str | None, schema: bool, as_json: bool, **options: str | None) -> None:
+    if schema:
+        click.echo(json.dumps(render_json_schema(), indent=2))
+        return
     try:
         given = read_settings(options, config_file=file)
-        settings = given.settings
-        inputs = read_inputs(settings, environ=os.environ, clock=time.monotonic, rng=Random())  # noqa: S311 - not used
+        inputs = read_inputs(given.settings, environ=os.environ, clock=time.monotonic, rng=Random())  # noqa: S311 - not used
         if inputs.problems:
             raise ConfigError("settings", inputs.problems)
     except ConfigError as exc:
-        click.echo(exc, err=True)
+        if as_json:
+            problems = [{"where": problem.where, "what": problem.what} for problem in exc.problems]
+            click.echo(json.dumps({"problems": problems}, indent=2))
+        else:
+            click.echo(exc, err=True)
         raise SystemExit(2) from exc
-    click.echo(yaml.safe_dump(settings.model_dump(mode="json", by_alias=True), sort_keys=False), nl=False)
+    if as_json:
+        click.echo(json.dumps(_describe(given, inputs), indent=2))
+    else:
+        _print(given, inputs)
+
+
+def _describe(given: Given, inputs: Inputs) -> dict[str, Any]:
+    source = inputs.source
+    return {
+        "problems": [],
+        "settings": given.settings.model_dump(mode="json", by_alias=True),
+        "origins": dict(given.loaded.origins),
+        "pool": None if source is None else {"name": str(source.pool), "origin": source.origin},
+        "missing": [str(problem) for problem in inputs.missing],
+        "without_effect": [*given.remarks(), *map(str, given.notes)],
+    }
+
+
+def _print(given: Given, inputs: Inputs) -> None:
+    click.echo(render_annotated(given.loaded), nl=False)
     if source := inputs.source:
         click.echo(f"# pool {source.pool}: {source.origin}")
     for problem in inputs.missing:
@@ -38,8 +66,17 @@ def _check(file: str | None, **options: str | None) -> None:
 check = SettingsCommand(
     "check",
     callback=_check,
-    params=[click.Argument(["file"], required=False)],
+    params=[
+        click.Argument(["file"], required=False),
+        click.Option(
+            ["--schema"], type=bool, default=False, metavar="", help="Print the config file's JSON Schema, for editors."
+        ),
+        click.Option(
+            ["--json", "as_json"], type=bool, default=False, metavar="", help="The same as JSON, for scripts."
+        ),
+    ],
     short_help="Checks a config and flags, without serving.",
     help_text="Checks the config FILE and flags with the server's own loader, without serving.\n\n"
-    "Prints the effective settings, or every problem (exit code 2); also those of the files that they name.",
+    "Prints the effective settings, those that are no defaults with where they come from, or every problem (exit code "
+    "2); also those of the files that they name.",
 )

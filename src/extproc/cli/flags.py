@@ -69,7 +69,9 @@ def _kebab(name: str) -> str:
 
 
 class SettingsCommand(click.Command):
-    """A command whose options are the flags of the settings."""
+    """A command whose options are the flags of the settings, beside `params`, its own: of those, one of the type bool
+    may stand without a value.
+    """
 
     def __init__(
         self,
@@ -83,6 +85,10 @@ class SettingsCommand(click.Command):
         settings_flags = flags()
         self._known = {flag.name: flag.is_bool for flag in settings_flags.values()}
         self._known |= dict.fromkeys(CONFIG_FLAGS, False) | dict(TRANSLATED) | dict(WITHOUT_EFFECT)
+        for option in params:
+            if isinstance(option, click.Option):
+                is_bool = option.type is click.BOOL
+                self._known |= {name.removeprefix("--"): is_bool for name in option.opts}
         options = [click.Option([f"--{name}"], help=text) for name, text in CONFIG_FLAGS.items()]
         options += [
             click.Option(
@@ -110,8 +116,11 @@ class Given(NamedTuple):
     """What a command line says."""
 
     loaded: Loaded
-    without_effect: tuple[str, ...]
-    """Names of the given flags that have no effect here."""
+
+    @property
+    def without_effect(self) -> tuple[str, ...]:
+        """Names of the given flags that have no effect here."""
+        return self.loaded.command_line.without_effect
 
     @property
     def settings(self) -> Settings:
@@ -143,9 +152,11 @@ def read_settings(options: Mapping[str, str | None], *, config_file: str | None 
         raise ConfigError("flags", [Problem("--config-file", f"give one file, not {config_file} as well")])
     values, implied, without_effect, problems = translate(given)
     try:
-        loaded = load(file=file or config_file, text=text, flag_values=values, implied=implied)
+        loaded = load(
+            file=file or config_file, text=text, flag_values=values, implied=implied, without_effect=without_effect
+        )
     except ConfigError as exc:
         raise ConfigError(exc.origin, [*problems, *exc.problems]) from exc
     if problems:
         raise ConfigError("flags", problems)
-    return Given(loaded, without_effect)
+    return Given(loaded)

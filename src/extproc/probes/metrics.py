@@ -104,6 +104,8 @@ class LoadProber:
         self._tell_next_at_s = float("-inf")
         self._slots = asyncio.Semaphore(READINGS_AT_ONCE)
         self._told_interval_s = settings.interval_s
+        self._group: asyncio.TaskGroup | None = None
+        """The readings' tasks while it runs."""
 
     def __repr__(self) -> str:
         return f"<LoadProber of {len(self._tasks)} endpoints>"
@@ -123,19 +125,35 @@ class LoadProber:
         failure = self._unread.get(endpoint_id)
         return "" if failure is None else str(failure)
 
+    def configure(self, settings: MetricsProbeSettings) -> None:
+        """Reads as `settings` say from now on. What was read before is kept by whoever was told of it."""
+        self._settings = settings
+        self._told_interval_s = settings.interval_s
+        if self._group is not None:
+            self._begin(self._group)
+
     async def run(self) -> None:
-        """Reads for ever; nothing where the interval is 0."""
-        if self._settings.interval_s == 0:
-            _log.info("no metrics of endpoints are read", interval="0s")
-            await asyncio.Event().wait()
+        """Reads for ever; nothing while the interval is 0."""
         async with asyncio.TaskGroup() as tasks:
             unsubscribe = self._store.subscribe(lambda *change: self._follow(tasks, *change))
+            self._group = tasks
             try:
-                snapshot = self._store.snapshot
-                self._follow(tasks, Snapshot(snapshot.pool), snapshot, snapshot.endpoints.keys())
+                self._begin(tasks)
                 await asyncio.Event().wait()
             finally:
+                self._group = None
                 unsubscribe()
+
+    def _begin(self, tasks: asyncio.TaskGroup) -> None:
+        """Begins with every endpoint anew."""
+        for task in self._tasks.values():
+            task.cancel()
+        self._tasks.clear()
+        self._unread.clear()
+        snapshot = self._store.snapshot
+        self._follow(tasks, Snapshot(snapshot.pool), snapshot, snapshot.endpoints.keys())
+        if self._settings.interval_s == 0:
+            _log.info("no metrics of endpoints are read", interval="0s")
 
     def _follow(self, tasks: asyncio.TaskGroup, before: Snapshot, after: Snapshot, ids: Collection[str]) -> None:
         for id_ in ids:
@@ -144,7 +162,7 @@ class LoadProber:
                 if (task := self._tasks.pop(id_, None)) is not None:
                     task.cancel()
                     self._unread.pop(id_, None)
-                if state is not None:
+                if state is not None and self._settings.interval_s:
                     self._tasks[id_] = tasks.create_task(self._watch(id_), name=f"load of {id_}")
         self._tell_interval()
 

@@ -93,6 +93,12 @@ class ModelProber:
         """Asks for every endpoint to be probed soon. Requests for a round that has not begun yet are one."""
         self._round_wanted.set()
 
+    def configure(self, settings: ModelProbeSettings) -> None:
+        """Probes as `settings` say from now on, at first every endpoint at once: nobody knows how they answer now."""
+        self._settings = settings
+        for watch in self._watches.values():
+            watch.hurry.set()
+
     async def run(self) -> None:
         """Probes for ever."""
         async with asyncio.TaskGroup() as tasks:
@@ -124,14 +130,16 @@ class ModelProber:
     async def _watch(self, endpoint: Endpoint, hurry: asyncio.Event) -> None:
         loop = asyncio.get_running_loop()
         overdue = loop.call_later(self._settings.first_answer_budget_s, self._say_overdue, endpoint)
-        backoff_s, was_well = FIRST_BACKOFF_S, False
+        backoff_s, was_well, settings = FIRST_BACKOFF_S, False, self._settings
         try:
             while True:
                 hurry.clear()
-                await self._probe(endpoint, self._settings.timeout_s)
+                if settings is not self._settings:
+                    was_well, settings = False, self._settings
+                await self._probe(endpoint, settings.timeout_s)
                 state = self._store.snapshot.endpoints.get(endpoint.id)
                 if state is not None and _is_well(state):
-                    delay_s = regular_interval_s(self._settings.interval_s, len(self._watches))
+                    delay_s = regular_interval_s(settings.interval_s, len(self._watches))
                     # Those that came at once would be probed at once ever after: the first interval is any part of one.
                     delay_s *= 1.0 if was_well else self._rng.random()
                     backoff_s, was_well = FIRST_BACKOFF_S, True

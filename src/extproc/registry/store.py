@@ -35,6 +35,8 @@ class Store:
 
     def __init__(self, pool: Pool, *, now: float = 0.0, configured: NamesListed = NO_NAMES) -> None:
         self._configured = configured
+        self._stated = NO_NAMES
+        """The names that the source has stated, without those of the settings."""
         self.snapshot = reduce(Snapshot(pool, made_at_s=now), configured, now=now)
         self._listeners: list[Listener] = []
         self._settled_at_s: dict[str, float] = {}
@@ -65,6 +67,7 @@ class Store:
         if isinstance(change, ModelsListed | ProbeFailed) and not self._is_news(change, now):
             return self.snapshot
         if isinstance(change, NamesListed):
+            self._stated = change
             change = self._with_configured(change)
         before, after = self.snapshot, reduce(self.snapshot, change, now=now)
         if after is before:
@@ -76,6 +79,11 @@ class Store:
         for listener in tuple(self._listeners):
             listener(before, after, ids)
         return after
+
+    def configure(self, configured: NamesListed, *, now: float) -> None:
+        """Other names hold by the settings from now on; what the source has stated holds beside them as before."""
+        self._configured = configured
+        self.apply(self._stated, now=now)
 
     def _with_configured(self, stated: NamesListed) -> NamesListed:
         aliases = {alias.name: alias for alias in (*stated.aliases, *self._configured.aliases)}

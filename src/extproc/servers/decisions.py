@@ -9,15 +9,15 @@ from typing import Protocol
 
 import msgspec
 
-from extproc.director.decide import Director
-from extproc.director.edits import edit_name
+from extproc.director.edits import rename
 from extproc.parsers.request import parse_request
 from extproc.protocol.commands import Decide
 from extproc.protocol.plan import Timer
 from extproc.registry.store import Store
-from extproc.telemetry.decided import Decided, Observer
+from extproc.servers.terms import Terms
+from extproc.telemetry.decided import Decided, Metadata, Observer
 from extproc.telemetry.metrics import Metrics
-from extproc.values.decision import Hold, Reply, Route
+from extproc.values.decision import Decision, Hold, Reply, Route
 from extproc.values.refusal import Reject
 from extproc.values.request import InferenceRequest, RequestHead
 
@@ -39,11 +39,17 @@ class RouteLog(Protocol):
 class Account:
     """What is known of one request while its stream is open, and what became of it."""
 
-    __slots__ = ("began_at_s", "is_counted", "is_told", "model", "named", "outcome", "route")
+    __slots__ = (
+        "began_at_s", "held_s", "is_counted", "is_told", "metadata", "model", "named", "outcome", "route", "terms",
+    )  # fmt: skip
 
-    def __init__(self, began_at_s: float) -> None:
+    def __init__(self, began_at_s: float, terms: Terms) -> None:
+        self.terms = terms
         self.began_at_s = began_at_s
         """Monotonic seconds at which its stream began."""
+        self.metadata: Metadata = tuple
+        self.held_s = 0.0
+        """How long it was held for news."""
         self.named: str | None = None
         """The model that the client asks for."""
         self.model: str | None = None
@@ -62,32 +68,21 @@ class Decisions:
     def __init__(
         self,
         *,
-        director: Director,
         store: Store,
         routes: RouteLog,
         request_round: Callable[[], None],
         metrics: Metrics,
-        max_body_bytes: int,
-        message_timeout_s: float,
         clock: Callable[[], float],
         rng: Random,
-        session_header: str | None = None,
         observers: Sequence[Observer] = (),
     ) -> None:
-        """`session_header`: the name, in lower case, of the request header that tells sessions apart. `observers` are
-        told of each decision.
-        """
-        self._director = director
+        """`observers` are told of each decision."""
         self._store = store
         self._routes = routes
         self._request_round = request_round
         self._metrics = metrics
-        self._max_body_bytes = max_body_bytes
-        # Of the data plane's patience half may be spent on waiting; the rest is for the way and the work.
-        self._longest_wait_s = message_timeout_s / 2
         self._clock = clock
         self._rng = rng
-        self._session_header = session_header
         self._observers = tuple(observers)
         self._inflaters = ThreadPoolExecutor(INFLATERS, "inflate")
         self._waiters: set[asyncio.Future[None]] = set()
@@ -98,15 +93,15 @@ class Decisions:
 
     async def decide(self, command: Decide, about: Account) -> Outcome:
         """The decision on a request, waited for where it is held. Model and route are noted in `about`."""
-        began_at_s = self._clock()
+        began_at_s, terms = self._clock(), about.terms
         parse = partial(
             parse_request,
             command.head,
             command.body,
             extent=command.extent,
-            max_body_bytes=self._max_body_bytes,
+            max_body_bytes=terms.policy.max_body_bytes,
             now=began_at_s,
-            session_header=self._session_header,
+            session_header=terms.session_header,
         )
         if "content-encoding" in command.head.headers:
             # A few KB can inflate to the limit, for which everybody else would wait. zlib works without the lock.
@@ -119,21 +114,27 @@ class Decisions:
             about.model = about.named = request.model
             if command.timer is not Timer.NONE:
                 request = self._hurry(request, command.timer, about)
-            decision = self._director.decide(request, self._store.snapshot, now=began_at_s, rng=self._rng)
+            decision = self._decide(request, terms, now=began_at_s)
             while isinstance(decision, Hold):
+                held_at_s = self._clock()
                 await self._wait_for_news(decision)
-                decision = self._director.decide(request, self._store.snapshot, now=self._clock(), rng=self._rng)
+                about.held_s += self._clock() - held_at_s
+                decision = self._decide(request, terms, now=self._clock())
             outcome = decision
             if isinstance(outcome, Route):
-                outcome = _rename(outcome, request, command)
+                outcome = rename(outcome, request, head=command.head, body=command.body, extent=command.extent)
         now = self._clock()
         if isinstance(outcome, Route):
             about.route = outcome
             about.model = outcome.model or about.model
             self._routes.record(outcome, now=now)
+            self._metrics.count_prompt(about.model, outcome.work)
         self._metrics.observe_decision(now - began_at_s)
         self.tell(command.head, about, outcome, began_at_s=began_at_s, now=now)
         return outcome
+
+    def _decide(self, request: InferenceRequest, terms: Terms, *, now: float) -> Decision:
+        return terms.director.decide(request, terms.view(self._store.snapshot), now=now, rng=self._rng)
 
     def tell(self, head: RequestHead, about: Account, outcome: Outcome, *, began_at_s: float, now: float) -> None:
         """Tells the observers what became of a request, once."""
@@ -141,14 +142,24 @@ class Decisions:
         if not self._observers:
             return
         version = self._store.snapshot.version
-        decided = Decided(head, about.named, about.model, outcome, began_at_s, now - began_at_s, version)
+        decided = Decided(
+            head,
+            about.named,
+            about.model,
+            outcome,
+            began_at_s,
+            now - began_at_s,
+            version,
+            about.held_s,
+            about.metadata,
+        )
         for observe in self._observers:
             observe(decided)
 
     def _hurry(self, request: InferenceRequest, timer: Timer, about: Account) -> InferenceRequest:
         """The request with what is left of the data plane's patience."""
         spent_s = request.arrived_s - about.began_at_s if timer is Timer.SINCE_HEADERS else 0.0
-        return msgspec.structs.replace(request, may_wait_s=self._longest_wait_s - spent_s)
+        return msgspec.structs.replace(request, may_wait_s=about.terms.longest_wait_s - spent_s)
 
     async def _wait_for_news(self, hold: Hold) -> None:
         """Returns at the next snapshot, at the latest when the hold is over."""
@@ -168,11 +179,3 @@ class Decisions:
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
-
-
-def _rename(route: Route, request: InferenceRequest, command: Decide) -> Route | Reject:
-    """The route with the edit that has the body name the model that was chosen, where the client named another."""
-    if not route.model or route.model == request.model:
-        return route
-    edit = edit_name(request, route.model, head=command.head, body=command.body, extent=command.extent)
-    return edit if isinstance(edit, Reject) else msgspec.structs.replace(route, edit=edit)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,15 +10,16 @@ import grpc
 
 from extproc.admission.inflight import InFlight
 from extproc.protocol.caller import is_direct_envoy
-from extproc.protocol.codec import HEADERS_READ, METHOD_NAME, SERVICE_NAME, decode, encode
+from extproc.protocol.codec import METHOD_NAME, SERVICE_NAME, decode, encode
 from extproc.protocol.commands import Abort, Answer, Decide, Finish, Immediate, Send
 from extproc.protocol.events import DeadlineExpired, EndOfInput
-from extproc.protocol.plan import Policy, wants_to_stay
+from extproc.protocol.plan import wants_to_stay
 from extproc.protocol.stream import ANSWERED, Budget, State, Stream
-from extproc.servers.deadlines import Deadlines
 from extproc.servers.decisions import Account, Decisions
 from extproc.servers.response_record import ResponseRecord
+from extproc.servers.terms import Terms
 from extproc.telemetry.callers import Callers
+from extproc.telemetry.changes import LONGEST_NAME
 from extproc.telemetry.logs import Log
 from extproc.telemetry.metrics import Metrics
 from extproc.values.decision import Reply, Route
@@ -56,18 +57,12 @@ class ExtProcService:
         in_flight: InFlight,
         metrics: Metrics,
         callers: Callers,
-        policy: Policy,
-        decision_timeout_s: float,
+        terms: Terms,
         learn_tokens: Callable[[str, int, int], None],
-        reads_usage: bool,
         clock: Callable[[], float],
-        further_headers: Iterable[str] = (),
     ) -> None:
-        """`find_endpoint` knows the endpoints by address. `decision_timeout_s`: from a stream's start to its answer.
-        `further_headers`: names of request headers that are read beside `HEADERS_READ`.
-
-        With `reads_usage`, streamed answers that pass by are read for their tokens, and `learn_tokens` is told those
-        of the prompts: model, bytes, tokens.
+        """`find_endpoint` knows the endpoints by address. `learn_tokens` is told the tokens of prompts where streamed
+        answers are read for them: model, bytes, tokens.
         """
         self._decisions = decisions
         self._find_endpoint = find_endpoint
@@ -75,12 +70,8 @@ class ExtProcService:
         self._in_flight = in_flight
         self._metrics = metrics
         self._callers = callers
-        self._policy = policy
-        self._deadlines = Deadlines(decision_timeout_s)
         self._learn_tokens = learn_tokens
-        self._reads_usage = reads_usage
         self._clock = clock
-        self._headers_read = HEADERS_READ.union(name.lower() for name in further_headers)
         self._resting: set[asyncio.Task[Any]] = set()
         """Tasks that wait for a response and may end at any time without harm."""
         self._dismissed: set[asyncio.Task[Any]] = set()
@@ -91,26 +82,29 @@ class ExtProcService:
         self.open_streams = 0
         self.last_stream_at_s = float("-inf")
         """Monotonic seconds at which the last stream began."""
-        metrics.streams.set_function(lambda: self.open_streams)
+        metrics.open_streams = lambda: self.open_streams
+        self.configure(terms)
 
     def __repr__(self) -> str:
         return f"<ExtProcService {self.open_streams} streams>"
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Serves the method on `server`, bytes in and bytes out."""
-        server.add_generic_rpc_handlers(
-            (_ByCaller(direct=self._build_handler(is_direct=True), other=self._build_handler(is_direct=False)),)
-        )
+        server.add_generic_rpc_handlers((_ByCaller(lambda is_direct: self._handlers[is_direct]),))
 
-    def _build_handler(self, *, is_direct: bool) -> Any:
+    def configure(self, terms: Terms) -> None:
+        """Serves the streams that begin from now on by `terms`."""
+        self._handlers = {is_direct: self._build_handler(terms, is_direct=is_direct) for is_direct in (True, False)}
+
+    def _build_handler(self, terms: Terms, *, is_direct: bool) -> Any:
         async def leave(_requests: object, context: Any) -> bytes:
-            return await self._process(context, is_direct)
+            return await self._process(context, terms, is_direct)
 
         async def stay(_requests: object, context: Any) -> None:
-            if last := await self._process(context, is_direct):
+            if last := await self._process(context, terms, is_direct):
                 await context.write(last)
 
-        if wants_to_stay(self._policy, is_direct=is_direct):
+        if wants_to_stay(terms.policy, is_direct=is_direct):
             return grpc.stream_stream_rpc_method_handler(stay)
         return grpc.stream_unary_rpc_method_handler(leave)
 
@@ -129,22 +123,23 @@ class ExtProcService:
             self._dismissed.add(task)
             task.cancel()
 
-    async def _process(self, context: Any, is_direct: bool) -> bytes:
+    async def _process(self, context: Any, terms: Terms, is_direct: bool) -> bytes:
         """Serves one stream: writes what is due, and returns the last serialized answer or aborts the call.
 
         Whatever happens, what the stream held is given back.
         """
-        stream = Stream(policy=self._policy, budget=self._budget, is_direct=is_direct)
+        stream = Stream(policy=terms.policy, budget=self._budget, is_direct=is_direct)
         self.last_stream_at_s = self._clock()
-        request = Account(self.last_stream_at_s)
+        request = Account(self.last_stream_at_s, terms)
+        request.metadata = context.invocation_metadata
         self.open_streams += 1
         # Not when this returns: the last answer, with all of a body in it, may still have to be sent.
         context.add_done_callback(partial(self._let_go, stream))
-        task = self._deadlines.begin()
+        task = terms.deadlines.begin()
         owes_answer = True
         try:
             command = await self._read_until_answer(stream, request, context)
-            self._deadlines.end(task)  # before anything is awaited: a limit that expires now finds nothing to cancel
+            terms.deadlines.end(task)  # before anything is awaited: a limit that expires now finds nothing to cancel
             owes_answer = False
             if isinstance(command, Send):
                 answers = deque(command.answers)
@@ -154,19 +149,21 @@ class ExtProcService:
                 return await self._finish(command, stream, request, context)
             request.outcome = "cancelled" if command.is_callers_end else "aborted"
         except asyncio.CancelledError:
-            if not (owes_answer and self._deadlines.end(task)) or task.uncancel() > 0:
+            if not (owes_answer and terms.deadlines.end(task)) or task.uncancel() > 0:
                 request.outcome = "cancelled"
                 raise
-            refusal = stream.receive(DeadlineExpired(format_duration(self._deadlines.limit_s)))
+            refusal = stream.receive(DeadlineExpired(format_duration(terms.deadlines.limit_s)))
             assert isinstance(refusal, Finish)  # noqa: S101 - a stream that owes an answer gives one at its deadline
             return await self._finish(refusal, stream, request, context)
         except Exception:  # noqa: BLE001 - an exception's text would land in Envoy's log, with client data in it
-            _log.exception("a stream failed")
+            _log.exception("a stream failed", request_id=_request_id(stream))
             command = Abort("internal error")
         finally:
-            self._deadlines.end(task)
+            terms.deadlines.end(task)
             if not request.is_counted:
                 self._metrics.count_request(request.model, request.outcome or "failed")
+                if _log.has_debug:
+                    _log.debug("no answer", request_id=_request_id(stream), outcome=request.outcome or "failed")
             self._callers.note(
                 stream.plan,
                 is_direct=is_direct,
@@ -187,7 +184,7 @@ class ExtProcService:
         """Reads to the answer after which no decision is owed. What is due before it, is sent."""
         while True:
             data = await context.read()
-            event = END_OF_INPUT if data is grpc.aio.EOF else decode(data, self._headers_read)
+            event = END_OF_INPUT if data is grpc.aio.EOF else decode(data, request.terms.headers_read)
             self._metrics.count_message(event.kind, "in")
             command = stream.receive(event)
             if isinstance(command, Decide):
@@ -208,7 +205,7 @@ class ExtProcService:
         record = None
         if request.route is not None:
             self._count_answer("routed", request)
-            record = self._begin_record(request.route, request.model, stream)
+            record = self._begin_record(request.route, request, stream)
         else:
             self._count_answer("watched" if stream.state is State.WATCHING else "answered_by_gateway", request)
         try:
@@ -219,25 +216,25 @@ class ExtProcService:
         finally:
             if record is not None:
                 record.end()
-                self._note_response(record)
+                self._note_response(record, request.terms)
 
-    def _begin_record(self, route: Route, model: str | None, stream: Stream) -> ResponseRecord:
-        if self._policy.response_phase == "auto" and not stream.is_direct:
+    def _begin_record(self, route: Route, request: Account, stream: Stream) -> ResponseRecord:
+        if request.terms.policy.response_phase == "auto" and not stream.is_direct:
             self._warn_of_hop()
         return ResponseRecord(
             route,
-            model,
+            request.model,
             in_flight=self._in_flight,
             find_endpoint=self._find_endpoint,
             metrics=self._metrics,
             clock=self._clock,
             learn_tokens=self._learn_tokens,
-            reads_usage=self._reads_usage,
+            reads_usage=request.terms.reads_usage,
         )
 
-    def _note_response(self, record: ResponseRecord) -> None:
+    def _note_response(self, record: ResponseRecord, terms: Terms) -> None:
         """Says once that a filter shows no responses to a picker that was told to follow them."""
-        if record.has_headers or self._in_flight.is_exact or self._policy.response_phase in ("auto", "detach"):
+        if record.has_headers or self._in_flight.is_exact or terms.policy.response_phase in ("auto", "detach"):
             return
         self._unseen_responses += 1
         if self._unseen_responses == UNSEEN_RESPONSES:
@@ -326,15 +323,19 @@ class ExtProcService:
             )
 
 
+def _request_id(stream: Stream) -> str:
+    return (stream.head or NO_HEAD).headers.get("x-request-id", "")[:LONGEST_NAME]
+
+
 class _ByCaller(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
     """One method, handled by who calls it."""
 
-    def __init__(self, *, direct: Any, other: Any) -> None:
-        self._direct = direct
-        self._other = other
+    def __init__(self, handler_of: Callable[[bool], Any]) -> None:
+        """`handler_of` gives the handler for a caller that is Envoy itself (True), or is not."""
+        self._handler_of = handler_of
 
     def service(self, handler_call_details: Any) -> Any:
         """The handler for a call, None where it is for another method."""
         if handler_call_details.method != METHOD_PATH:
             return None
-        return self._direct if is_direct_envoy(handler_call_details.invocation_metadata) else self._other
+        return self._handler_of(is_direct_envoy(handler_call_details.invocation_metadata))

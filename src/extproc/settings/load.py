@@ -1,16 +1,20 @@
 """Reading settings from a YAML file or text and from flags, with every problem at once."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from extproc.errors import ConfigError, Problem
+from extproc.settings.keys import all_keys
 from extproc.settings.llmd import Note, is_picker_config, map_picker_config
-from extproc.settings.problems import describe, parse_mapping, problems_of, read_text
+from extproc.settings.problems import describe, problems_of, read_mapping, read_text
 from extproc.settings.schema import Settings
+
+LARGEST_BYTES = 1 << 20
+"""Of a config file: as large as a ConfigMap can be."""
 
 
 class Flag(NamedTuple):
@@ -34,26 +38,41 @@ class Flag(NamedTuple):
 
 def flags() -> dict[str, Flag]:
     """Every flag by its name, as the schema states them."""
-    return {flag.name: flag for flag in _find_flags(Settings, ())}
+    return {key.flag: Flag(key.flag, key.path, key.field) for key in all_keys() if key.flag}
 
 
-def _find_flags(group: type[BaseModel], path: tuple[str, ...]) -> Iterator[Flag]:
-    for name, field in group.model_fields.items():
-        key = field.alias or name
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _find_flags(field.annotation, (*path, key))
-        elif isinstance(field.json_schema_extra, dict) and (flag := field.json_schema_extra.get("flag")):
-            yield Flag(str(flag), (*path, key), field)
+class CommandLine(NamedTuple):
+    """What a command line says of the settings."""
+
+    file: str | None = None
+    """Where the document is, …"""
+    text: str | None = None
+    """… or the document."""
+    flag_values: Mapping[str, str] = MappingProxyType({})
+    """Flags of ours: name → value as written."""
+    implied: Mapping[tuple[str, ...], object] = MappingProxyType({})
+    """What other flags come to (path of keys → value). It holds where the document says nothing."""
+    without_effect: tuple[str, ...] = ()
+    """Names of the flags that say nothing here."""
+
+    @property
+    def origin(self) -> str:
+        """What a problem of the document is told of."""
+        return self.file or ("--config-text" if self.text is not None else "flags")
 
 
 class Loaded(NamedTuple):
-    """Settings, and what of the document they came from has no effect."""
+    """Settings, where they come from, and what of their document has no effect."""
 
     settings: Settings
     notes: tuple[Note, ...]
     """Empty for a document of our own: there, what has no effect is an error."""
     origins: Mapping[str, str] = MappingProxyType({})
-    """`file` or `flag`, by key (`probes.models.interval`); what is not there is a default."""
+    """`file` or `flag`, by key (`probes.models.interval`); what is not there is a default. A text that stands in for
+    the file is one."""
+    command_line: CommandLine = CommandLine()
+    text: str = ""
+    """The document as it was read."""
 
 
 def load_settings(*, file: str | None = None, text: str | None = None, flag_values: Mapping[str, str]) -> Settings:
@@ -67,6 +86,7 @@ def load(
     text: str | None = None,
     flag_values: Mapping[str, str],
     implied: Mapping[tuple[str, ...], object] = MappingProxyType({}),
+    without_effect: tuple[str, ...] = (),
 ) -> Loaded:
     """The settings of a YAML file or text, with `flag_values` (flag name → value as written) laid over them.
 
@@ -76,16 +96,24 @@ def load(
     """
     if file is not None and text is not None:
         raise ConfigError("flags", [Problem("--config-text", "give a file or a text, not both")])
-    origin = file or ("--config-text" if text is not None else "flags")
-    document = parse_mapping(text or "" if file is None else read_text(file), origin)
+    command_line = CommandLine(file, text, flag_values, implied, without_effect)
+    return load_document(text or "" if file is None else read_text(file, LARGEST_BYTES), command_line)
+
+
+def load_document(text: str, command_line: CommandLine) -> Loaded:
+    """The settings of the document `text`, with what the command line says laid over them. Errors: as of `load`."""
+    document, problems = read_mapping(text, command_line.origin)
     notes: tuple[Note, ...] = ()
     if is_picker_config(document):
         document, notes = map_picker_config(document)
-    for path, setting in implied.items():
+    origins = {str(key): "file" for key in all_keys() if _holds(document, key.path)}
+    for path, setting in command_line.implied.items():
         if not _holds(document, path):
             _lay(document, path, setting)
-    problems: list[Problem] = []
-    for flag, value in ((flags()[name], value) for name, value in flag_values.items()):
+            origins[".".join(path)] = "flag"
+    by_name = flags()
+    for flag, value in ((by_name[name], value) for name, value in command_line.flag_values.items()):
+        origins[".".join(flag.path)] = "flag"
         try:
             _lay(document, flag.path, _read_flag(flag, value))
         except ValidationError as exc:
@@ -95,8 +123,8 @@ def load(
     except ValidationError as exc:
         problems.extend(problems_of(exc, Settings))
     if problems:
-        raise ConfigError(origin, problems)
-    return Loaded(settings, notes)
+        raise ConfigError(command_line.origin, problems)
+    return Loaded(settings, notes, origins, command_line, text)
 
 
 def _holds(document: Any, path: tuple[str, ...]) -> bool:

@@ -1,8 +1,10 @@
 """Reading YAML documents, and saying all that is wrong with one in words for its author."""
 
 import difflib
+import os
 import reprlib
-from pathlib import Path
+import stat
+from collections.abc import Iterator
 from typing import Any, get_args, get_origin
 
 import yaml
@@ -14,25 +16,58 @@ from extproc.errors import ConfigError, Problem
 MAPPING_KEY = "[key]"
 """Where pydantic finds something wrong with a key of a mapping, after the key itself."""
 
+MERGE_TAG = "tag:yaml.org,2002:merge"
+MOST_MERGED_KEYS = 10_000
+"""Of a mapping. Each `<<` can double what stands before it: a file of twenty lines could make millions."""
+MOST_LEVELS = 100
+"""Python's own limit is found only after a second, most of it for the traceback."""
+LARGEST_FILE_BYTES = 16 << 20
+
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 80
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader that takes no key twice. Not the C one: deep nesting ends the process there."""
+    """PyYAML's safe loader, with bounds on nesting and on what merging makes of a few lines. Not the C one: there deep
+    nesting ends the process.
+    """
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
-        if len(set(keys)) < len(keys):
-            raise yaml.constructor.ConstructorError(None, None, "a key stands twice in a mapping", node.start_mark)
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep=deep)
-        return mapping
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._levels = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self._levels == MOST_LEVELS:
+            raise RecursionError
+        self._levels += 1
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._levels -= 1
+        return node
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        count = len(node.value)
+        for key, value in node.value:
+            if key.tag == MERGE_TAG:
+                for merged in value.value if isinstance(value, yaml.SequenceNode) else (value,):
+                    if isinstance(merged, yaml.MappingNode):
+                        self.flatten_mapping(merged)
+                        count += len(merged.value)
+        if count > MOST_MERGED_KEYS:
+            what = f"merging makes more than {MOST_MERGED_KEYS} keys of it"
+            raise yaml.constructor.ConstructorError(None, None, what, node.start_mark)
+        super().flatten_mapping(node)
 
 
-def read_text(path: str) -> str:
-    """The text of a file. Errors: ConfigError when it cannot be read."""
+def read_text(path: str, most_bytes: int = LARGEST_FILE_BYTES) -> str:
+    """The text of a regular file: one that blocks its reader could not even be left at the end.
+
+    Errors: ConfigError when it cannot be read, or is larger than `most_bytes`.
+    """
     try:
-        return Path(path).read_text()
+        content = _read_regular(path, most_bytes)
+        if len(content) > most_bytes:
+            raise ConfigError(path, [Problem(path, f"is larger than {most_bytes >> 20} MiB")])
+        return content.decode()
     except OSError as exc:
         raise ConfigError(path, [Problem(path, f"cannot be read: {exc.strerror or exc}")]) from exc
     except UnicodeDecodeError as exc:
@@ -41,19 +76,67 @@ def read_text(path: str) -> str:
         raise ConfigError(path, [Problem(path, f"cannot be read: {exc}")]) from exc
 
 
+def _read_regular(path: str, most_bytes: int) -> bytes:
+    """At most a byte more than `most_bytes`."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would wait for its writer
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise ConfigError(path, [Problem(path, "is no regular file")])
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(most_bytes + 1)
+    finally:
+        os.close(descriptor)
+
+
 def parse_mapping(text: str, origin: str) -> dict[str, Any]:
     """The mapping in a YAML text, empty for an empty one. Errors: ConfigError, naming `origin`."""
+    document, problems = read_mapping(text, origin)
+    if problems:
+        raise ConfigError(origin, problems)
+    return document
+
+
+def read_mapping(text: str, origin: str) -> tuple[dict[str, Any], list[Problem]]:
+    """The mapping in a YAML text, and each key that stands twice in it, of which the last counts.
+
+    Errors: ConfigError, naming `origin`, for what is no mapping.
+    """
     try:
-        document = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        problems = [] if node is None else list(_find_repeated(node, "", set()))
+        document = {} if node is None else loader.construct_document(node)
     except RecursionError as exc:
         raise ConfigError(origin, [Problem(origin, "is nested too deeply")]) from exc
     except Exception as exc:  # its constructors raise whatever Python's types do, from ValueError to OverflowError
         raise ConfigError(origin, [Problem(origin, f"is not YAML: {' '.join(str(exc).split())}")]) from exc
     if document is None:
-        return {}
+        return {}, problems
     if not isinstance(document, dict):
         raise ConfigError(origin, [Problem(origin, f"must be a mapping, not a {type(document).__name__}")])
-    return document
+    return document, problems
+
+
+def _find_repeated(node: yaml.Node, path: str, seen: set[int]) -> Iterator[Problem]:
+    """The keys below `node` that stand twice in one mapping. What an alias stands for is looked through once."""
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield from _find_repeated(item, f"{path}[{index}]", seen)
+    elif isinstance(node, yaml.MappingNode):
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            name = key.value if isinstance(key, yaml.ScalarNode) else ""
+            where = f"{path}.{name}" if path else name
+            line = key.start_mark.line + 1
+            if name and key.tag != MERGE_TAG:
+                if name in lines:
+                    yield Problem(where, f"stands twice, in the lines {lines[name]} and {line}")
+                lines.setdefault(name, line)
+            yield from _find_repeated(value, where, seen)
 
 
 def problems_of(exc: ValidationError, model: type[BaseModel]) -> list[Problem]:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import yaml
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
+from extproc.settings.keys import Key, all_keys, is_group
 from extproc.settings.schema import Settings
 
 INTRODUCTION = """\
@@ -15,8 +15,19 @@ INTRODUCTION = """\
 Generated from `src/extproc/settings/schema.py` by `make docs`.
 
 A YAML file (`--config-file`) or text (`--config-text`). Every group and key is optional; unknown ones are errors. Flags
-are laid over it. Durations are Go's (`50ms`, `2s`, `1m30s`), as a flag also integer nanoseconds; sizes are bytes, or
-with `KiB`, `MiB`, `GiB`. `extproc check FILE` prints the effective settings, or every problem.
+are laid over it. A file is read again when it changes: an edit is in effect at once and cuts no stream, but for the
+keys marked `restart`, which count at the next start; a bad edit changes nothing and is told in the log, the metrics and
+by the admin service (docs/decisions/020-reload.md).
+
+Durations are Go's (`50ms`, `2s`, `1m30s`), as a flag also integer nanoseconds; sizes are bytes, or with `KiB`, `MiB`,
+`GiB`. `extproc check FILE` prints the effective settings and where each comes from, or every problem.
+
+Editors complete and check the file by its JSON schema: `extproc check --schema > extproc.schema.json`, and as the first
+line of the file, for those with yaml-language-server (VS Code, Neovim, Helix, JetBrains):
+
+```yaml
+# yaml-language-server: $schema=extproc.schema.json
+```
 """
 
 
@@ -30,31 +41,31 @@ def render_reference() -> str:
             "",
             group.__doc__ or "",
             "",
-            "| key | default | flag | what |",
-            "|---|---|---|---|",
+            "| key | default | flag | restart | what |",
+            "|---|---|---|---|---|",
         ]
-        for key, field in _values(group):
+        for key in _own_keys(group):
             value = defaults
-            for part in (*path, key):
+            for part in (*path, *key.path):
                 value = value[part]
-            lines.append(f"| `{key}` | `{_show(value)}` | {_flag(field)} | {field.description} |")
+            flag = f"`--{key.flag}`" if key.flag else ""
+            restart = "yes" if key.needs_restart else ""
+            lines.append(f"| `{key.path[-1]}` | `{_show(value)}` | {flag} | {restart} | {key.field.description} |")
         lines.append("")
     return "\n".join(lines)
 
 
 def _groups(group: type[BaseModel], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], type[BaseModel]]]:
     for name, field in group.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+        if is_group(field) and isinstance(field.annotation, type):
             inner = (*path, field.alias or name)
-            if list(_values(field.annotation)):
+            if _own_keys(field.annotation):
                 yield inner, field.annotation
             yield from _groups(field.annotation, inner)
 
 
-def _values(group: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
-    for name, field in group.model_fields.items():
-        if not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
-            yield field.alias or name, field
+def _own_keys(group: type[BaseModel]) -> list[Key]:
+    return [key for key in all_keys(group) if len(key.path) == 1]
 
 
 def _show(value: object) -> str:
@@ -65,11 +76,6 @@ def _show(value: object) -> str:
     if isinstance(value, int) and value >= 1 << 20 and value % (1 << 20) == 0:
         return f"{value >> 20}MiB"
     return yaml.safe_dump(value, default_flow_style=True, width=1000).strip() if isinstance(value, list) else str(value)
-
-
-def _flag(field: FieldInfo) -> str:
-    extra = field.json_schema_extra
-    return f"`--{extra['flag']}`" if isinstance(extra, dict) else ""
 
 
 if __name__ == "__main__":

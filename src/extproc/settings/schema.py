@@ -23,34 +23,43 @@ from extproc.settings.types import (
     TargetPorts,
     empty_is_none,
     none_is_empty,
+    size_schema,
 )
 from extproc.values.names import Alias, Target
+
+MOST_BODY_BYTES = 1023 << 20
+"""gRPC's receive limit, twice this and 1 MiB, must fit into 31 bits."""
 
 
 class ServerSettings(Group):
     """Where the server listens, and how it stops."""
 
-    listen_address: Address = setting("[::]", "IP address that every port is opened on.", flag="listen-address")
-    grpc_port: Port = setting(9002, "Port of the ext_proc service.", flag="grpc-port")
-    grpc_health_port: Port = setting(
-        9003, "Port of the gRPC health service, always plaintext.", flag="grpc-health-port"
+    listen_address: Address = setting(
+        "[::]", "IP address that every port is opened on.", flag="listen-address", needs_restart=True
     )
-    metrics_port: Port = setting(9090, "Port of GET /metrics.", flag="metrics-port")
+    grpc_port: Port = setting(9002, "Port of the ext_proc service.", flag="grpc-port", needs_restart=True)
+    grpc_health_port: Port = setting(
+        9003, "Port of the gRPC health service, always plaintext.", flag="grpc-health-port", needs_restart=True
+    )
+    metrics_port: Port = setting(9090, "Port of GET /metrics.", flag="metrics-port", needs_restart=True)
     secure_serving: bool = setting(
         True,
         "TLS on the ext_proc port, with a self-signed certificate unless `certPath` is set.",
         flag="secure-serving",
+        needs_restart=True,
     )
     cert_path: str | None = setting(
         None,
         "Directory with tls.crt and tls.key in PEM, as a Kubernetes Secret is mounted: RSA or ECDSA P-256. Envoy takes "
         "no other curve unless its ecdh_curves say so.",
         flag="cert-path",
+        needs_restart=True,
     )
     enable_cert_reload: bool = setting(
         True,
         "Take over a changed pair in `certPath` for new connections; open ones keep theirs.",
         flag="enable-cert-reload",
+        needs_restart=True,
     )
     max_connection_age_s: Duration = setting(
         0.0,
@@ -58,11 +67,13 @@ class ServerSettings(Group):
         "long-lived connections; 0s is never, as about 1 in 100 replacements under load fails a request with a 503. "
         "Envoy's own max_connection_duration fails none.",
         key="maxConnectionAge",
+        needs_restart=True,
     )
     max_connection_age_grace_s: Duration = setting(
         0.0,
         "Time for the streams of such a connection to end before they are cut; 0s is as long as they need.",
         key="maxConnectionAgeGrace",
+        needs_restart=True,
     )
     drain_delay_s: Duration = setting(
         5.0,
@@ -83,33 +94,37 @@ class SourceSettings(Group):
     """Where the pool's endpoints come from: one of a file, an InferencePool, a selector of pods, and a DNS name."""
 
     endpoints_file: OptionalText = setting(
-        None, "YAML file of pools and endpoints, re-read when it changes.", flag="endpoints-file"
+        None, "YAML file of pools and endpoints, re-read when it changes.", flag="endpoints-file", needs_restart=True
     )
     pool_name: OptionalText = setting(
-        None, "Name of an InferencePool, whose selector and ports are followed.", flag="pool-name"
+        None, "Name of an InferencePool, whose selector and ports are followed.", flag="pool-name", needs_restart=True
     )
     pool_namespace: OptionalText = setting(
         None,
         "Namespace of the InferencePool and of its pods. Without it NAMESPACE in the environment, else that of the "
         "service account or of the kubeconfig's context, else `default`.",
         flag="pool-namespace",
+        needs_restart=True,
     )
     pool_group: Annotated[PoolGroup | None, BeforeValidator(empty_is_none)] = setting(
         None,
         "API group of the InferencePool: `inference.networking.k8s.io` (v1) or `inference.networking.x-k8s.io` "
         "(v1alpha2). Without it the one that the cluster has the pool in, the former first.",
         flag="pool-group",
+        needs_restart=True,
     )
     endpoint_selector: LabelSelector = setting(
         None,
         "Label selector of pods in Kubernetes' syntax (`app=llm,tier!=test`), instead of an InferencePool. Needs "
         "`endpointTargetPorts`.",
         flag="endpoint-selector",
+        needs_restart=True,
     )
     endpoint_target_ports: TargetPorts = setting(
         (),
         "The ports of each such pod, each an endpoint of its own. As a flag separated by commas.",
         flag="endpoint-target-ports",
+        needs_restart=True,
     )
     engine_label_key: OptionalText = setting(
         None,
@@ -117,18 +132,21 @@ class SourceSettings(Group):
         "trtllm-serve or triton-tensorrt-llm. Without it `llm-d.ai/engine-type`, else "
         "`inference.networking.k8s.io/engine-type`. Where there is none, the metrics page tells.",
         flag="engine-label-key",
+        needs_restart=True,
     )
     dns_name: DnsName = setting(
         None,
         "host:port, such as a headless Service's. Every A and AAAA address is an endpoint; the name is asked for again "
         "when its TTL is over.",
         flag="dns-name",
+        needs_restart=True,
     )
     kubeconfig: OptionalText = setting(
         None,
         "File that says how to reach Kubernetes. Without it the one that KUBECONFIG names in the environment, else the "
         "pod's service account, else ~/.kube/config.",
         flag="kubeconfig",
+        needs_restart=True,
     )
 
     @model_validator(mode="after")
@@ -241,8 +259,7 @@ class AliasSettings(Group):
 class RequestSettings(Group):
     """What clients may send, and how long they may wait."""
 
-    # gRPC's receive limit, twice this and 1 MiB, must fit into 31 bits.
-    max_body_bytes: Annotated[Size, Field(le=1023 << 20)] = setting(
+    max_body_bytes: Annotated[Size, Field(le=MOST_BODY_BYTES), size_schema(MOST_BODY_BYTES)] = setting(
         64 << 20, "Largest request body, also once decompressed; more is a 413."
     )
     max_held_bytes: Size = setting(512 << 20, "Bytes of bodies held at one time over all requests; more is a 429.")
@@ -318,9 +335,7 @@ class ScorerSettings(Group):
     """A scorer and how much it counts."""
 
     name: ScorerName = setting(..., "Name of the scorer.")
-    weight: Annotated[float, Field(ge=0, strict=False, allow_inf_nan=False)] = setting(
-        1.0, "Factor of its score in the sum."
-    )
+    weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = setting(1.0, "Factor of its score in the sum.")
 
 
 DEFAULT_SCORERS = (ScorerSettings(name="ttft"), ScorerSettings(name="lora-affinity"))
@@ -372,13 +387,13 @@ class AdmissionSettings(Group):
     could serve have, on average, reached one of these limits.
     """
 
-    queue_depth: Annotated[float | None, Field(ge=0, strict=False, allow_inf_nan=False)] = setting(
+    queue_depth: Annotated[float | None, Field(ge=0, allow_inf_nan=False)] = setting(
         5.0, "Requests that wait at an endpoint; null is no limit."
     )
-    kv_used_ratio: Annotated[float | None, Field(ge=0, le=1, strict=False)] = setting(
+    kv_used_ratio: Annotated[float | None, Field(ge=0, le=1)] = setting(
         0.8, "Share of its KV cache in use; null is no limit."
     )
-    in_flight: Annotated[float | None, Field(ge=1, strict=False, allow_inf_nan=False)] = setting(
+    in_flight: Annotated[float | None, Field(ge=1, allow_inf_nan=False)] = setting(
         None, "Requests that it has, waiting or running; null is no limit."
     )
     objectives: Annotated[dict[str, int], BeforeValidator(none_is_empty)] = setting(

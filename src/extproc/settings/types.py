@@ -8,7 +8,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Wi
 
 from extproc.values.duration import format_duration, parse_duration
 
-_SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB|GiB)?")
+_SIZE = re.compile(r"([0-9]+)\s*(B|KiB|MiB|GiB)?")
+_DURATION = r"(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+"
 _KEY = r"(?:[a-z0-9.-]{1,253}/)?[A-Za-z0-9](?:[\w.-]{0,61}[A-Za-z0-9])?"
 _VALUE = r"(?:[A-Za-z0-9](?:[\w.-]{0,61}[A-Za-z0-9])?)?"
 _REQUIREMENT = re.compile(
@@ -20,6 +21,8 @@ _REQUIREMENT = re.compile(
 _BETWEEN_REQUIREMENTS = re.compile(r",(?![^(]*\))")
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 """One label of a DNS name, of at most 63 characters."""
+MOST_PORTS = 8
+"""Of a pod, as an InferencePool has them."""
 _UNITS = {None: 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
@@ -59,7 +62,8 @@ def none_is_empty(value: object) -> object:
 def _read_ports(value: object) -> object:
     """Ports as a list, or as the flag writes them."""
     if isinstance(value, list):
-        return list(dict.fromkeys(value)) if all(isinstance(port, int) for port in value) else value
+        is_plain = len(value) <= MOST_PORTS and all(type(port) is int for port in value)
+        return list(dict.fromkeys(value)) if is_plain else value
     if not isinstance(value, str):
         return value
     words = [word.strip() for word in value.split(",") if word.strip()]
@@ -87,7 +91,14 @@ def _check_dns_name(value: str | None) -> str | None:
 
 
 def _read_header(value: object) -> object:
-    return value.lower() if isinstance(value, str) and value else None
+    return empty_is_none(value.lower() if isinstance(value, str) else value)
+
+
+def size_schema(most_bytes: int | None = None) -> WithJsonSchema:
+    """A size for editors. They cannot compare `64MiB` with a limit, the loader can."""
+    plain = {"type": "integer", "minimum": 1} | ({} if most_bytes is None else {"maximum": most_bytes})
+    written = {"type": "string", "pattern": r"^\s*(?=.*[1-9])[0-9]+\s*(B|KiB|MiB|GiB)?\s*$"}
+    return WithJsonSchema({"anyOf": [plain, written], "examples": ["64MiB"]})
 
 
 def _require_positive(value: float) -> float:
@@ -100,14 +111,18 @@ Duration = Annotated[
     float,
     BeforeValidator(_read_duration),
     PlainSerializer(format_duration, when_used="json"),
-    WithJsonSchema({"type": "string", "examples": ["2s"]}),
+    WithJsonSchema({"type": "string", "pattern": f"^(0|{_DURATION})$", "examples": ["500ms", "2s", "1m30s"]}),
 ]
-PositiveDuration = Annotated[Duration, AfterValidator(_require_positive)]
+PositiveDuration = Annotated[
+    Duration,
+    AfterValidator(_require_positive),
+    WithJsonSchema({"type": "string", "pattern": f"^(?=.*[1-9]){_DURATION}$", "examples": ["500ms", "2s", "1m30s"]}),
+]
 Size = Annotated[
     int,
     BeforeValidator(_read_size),
     Field(ge=1),
-    WithJsonSchema({"type": ["integer", "string"], "examples": ["64MiB"]}),
+    size_schema(),
 ]
 OptionalText = Annotated[str | None, BeforeValidator(empty_is_none)]
 """A text that may be missing. Charts write Go's default, the empty one, out."""
@@ -116,12 +131,24 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Address = Annotated[str, AfterValidator(_read_address)]
 """An IP address to listen on."""
 TargetPorts = Annotated[
-    tuple[Annotated[int, Field(ge=1, le=65535)], ...], BeforeValidator(_read_ports), Field(max_length=8, strict=False)
+    tuple[Annotated[int, Field(ge=1, le=65535)], ...],
+    BeforeValidator(_read_ports),
+    Field(max_length=MOST_PORTS, strict=False),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "array", "items": {"type": "integer", "minimum": 1, "maximum": 65535}, "maxItems": MOST_PORTS},
+                {"type": "string", "pattern": r"^[0-9,\s]*$"},
+            ]
+        }
+    ),
 ]
 ModelName = Annotated[str, Field(min_length=1)]
 LabelSelector = Annotated[OptionalText, AfterValidator(_check_selector)]
 DnsName = Annotated[OptionalText, AfterValidator(_check_dns_name)]
 HeaderName = Annotated[
-    Annotated[str, Field(pattern=r"^[a-z0-9!#$%&'*+.^_`|~-]+$")] | None, BeforeValidator(_read_header)
+    Annotated[str, Field(pattern=r"^[a-z0-9!#$%&'*+.^_`|~-]+$")] | None,
+    BeforeValidator(_read_header),
+    WithJsonSchema({"type": ["string", "null"], "pattern": r"^[A-Za-z0-9!#$%&'*+.^_`|~-]*$"}),
 ]
 """Name of a request header, in lower case. Source: RFC 9110 §5.6.2."""

@@ -13,7 +13,6 @@ Of the labels, those that a pod would have tell an endpoint's role and engine.
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationError
@@ -24,13 +23,13 @@ from extproc.settings.group import Group
 from extproc.settings.problems import parse_mapping, problems_of, read_text
 from extproc.sources.labels import engine_of, role_of
 from extproc.sources.meters import SourceMeters
+from extproc.sources.watched import WatchedFile
 from extproc.telemetry.logs import Log
 from extproc.values.endpoint import Endpoint, canonical_address
 from extproc.values.pool import Pool
 
 POLL_INTERVAL_S = 0.1
-"""The file is read this often. Reading it whole costs less than a missed edit: a ConfigMap's files are swapped by a
-symbolic link, and an edit within the clock's tick leaves the same time stamp and size."""
+"""The file is read this often."""
 
 _log = Log("sources.static")
 
@@ -100,8 +99,9 @@ class EndpointsFile:
     def __init__(self, path: str, *, engine_label: str | None = None) -> None:
         self._path = path
         self._engine_label = engine_label
-        self._text = self._seen_text = _read_file(path)
-        self._is_judged = True
+        self._text = read_text(path)
+        self._file = WatchedFile(path, self._text)
+        self._judged: str | ConfigError = self._text
         self._problem: ConfigError | None = None
         self.pool, self.endpoints = parse_endpoints(self._text, path, engine_label=engine_label)
 
@@ -134,7 +134,9 @@ class EndpointsFile:
                     complaint = str(exc)
                     for problem in exc.problems:
                         _log.warning("endpoints file is bad, the last good content is kept", problem=problem)
-                    meters.say_source(self.name, is_connected=False)
+                    meters.say_source(
+                        self.name, is_connected=False, problems=[self._place(each) for each in exc.problems]
+                    )
                 continue
             if complaint:
                 complaint = ""
@@ -143,39 +145,35 @@ class EndpointsFile:
             if has_changed:
                 report(PoolListed.of(self.endpoints))
 
+    def _place(self, problem: Problem) -> str:
+        """A problem with the file that it is in."""
+        return str(problem) if problem.where == self._path else f"{self._path}: {problem}"
+
     def _reread(self) -> bool:
         """Takes over the file's content where it changed. Errors: ConfigError; then nothing was taken over.
 
-        A new text counts when two looks in a row have found it, as a file that is written in place is first found
-        half-written. Until then the verdict on the one before stands. Each text is parsed once.
+        Each content is judged once; until another has settled, the verdict stands.
         """
-        text = _read_file(self._path)
+        found = self._file.look()
         has_changed = False
-        if text != self._seen_text:
-            self._seen_text, self._is_judged = text, False
-        elif not self._is_judged:
-            self._is_judged, self._problem = True, None
+        if found is not self._judged:
+            self._judged, self._problem = found, None
             try:
-                has_changed = self._take_over(text)
+                has_changed = self._take_over(found)
             except ConfigError as exc:
                 self._problem = exc
         if self._problem is not None:
-            raise self._problem
+            raise self._problem.with_traceback(None)  # else that of each look would be added to it
         return has_changed
 
-    def _take_over(self, text: str) -> bool:
-        if text == self._text:
+    def _take_over(self, found: str | ConfigError) -> bool:
+        if isinstance(found, ConfigError):
+            raise found
+        if found == self._text:
             return False
-        pool, endpoints = parse_endpoints(text, self._path, engine_label=self._engine_label)
+        pool, endpoints = parse_endpoints(found, self._path, engine_label=self._engine_label)
         if pool != self.pool:
             what = f"is {pool}; this server was started for {self.pool}: restart it to change the pool"
             raise ConfigError(self._path, [Problem("pools[0]", what)])
-        self._text, self.endpoints = text, endpoints
+        self._text, self.endpoints = found, endpoints
         return True
-
-
-def _read_file(path: str) -> str:
-    """The text of a regular file: one that blocks its reader could not even be left at the end."""
-    if Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir():
-        raise ConfigError(path, [Problem(path, "is no regular file")])
-    return read_text(path)

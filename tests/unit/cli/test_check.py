@@ -1,5 +1,6 @@
 """cli/check: the effective settings, or every problem."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from click.testing import CliRunner, Result
 from tests.secret import mount, self_signed
 
 from extproc.cli import main
+from extproc.settings.json_schema import render_json_schema
 from extproc.settings.load import load_settings
 from extproc.settings.schema import Settings
 
@@ -28,7 +30,8 @@ def test_empty_and_partial_configs_are_good(tmp_path: Path, text: str) -> None:
     path = tmp_path / "config.yaml"
     path.write_text(text)
     result = check(path)
-    assert (result.exit_code, result.stdout) == (0, check().stdout)
+    assert result.exit_code == 0
+    assert yaml.safe_load(result.stdout) == yaml.safe_load(check().stdout)
 
 
 @pytest.mark.parametrize(
@@ -162,3 +165,41 @@ def test_a_kubeconfig_that_cannot_be_used_is_a_problem(tmp_path: Path) -> None:
     result = check("--pool-name=llm", f"--kubeconfig={tmp_path / 'none'}")
     assert result.exit_code == 2
     assert "there is no such file" in result.stderr
+
+
+def test_a_comment_says_where_a_value_comes_from_that_is_no_default(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("server: {drainDelay: 1s, drainTimeout: 1s}")
+    shown = check(path, "--drain-timeout=2s").stdout.splitlines()
+    assert [line for line in shown if "#" in line] == [
+        "  drainDelay: 1s  # file",
+        "  drainTimeout: 2s  # flag",
+        *[line for line in shown if line.startswith("# to start")],
+    ]
+
+
+def test_as_json(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("requests: {hold: 2s}")
+    pool = tmp_path / "pool.yaml"
+    pool.write_text("pools: [{name: demo}]")
+    result = check(path, "--json", "--endpoints-file", pool, "--zap-encoder=json")
+    assert result.exit_code == 0
+    told = json.loads(result.stdout)
+    assert told["settings"]["requests"]["hold"] == "2s"
+    assert told["origins"] == {"requests.hold": "file", "source.endpointsFile": "flag"}
+    assert told["pool"] == {"name": "default/demo", "origin": f"0 endpoints in {pool}"}
+    assert (told["problems"], told["missing"]) == ([], [])
+    assert told["without_effect"] == ["flags without effect here: --zap-encoder"]
+
+
+def test_problems_as_json() -> None:
+    result = check("--json", "--config-text=nonsense: 1", "--v=x")
+    assert (result.exit_code, result.stderr) == (2, "")
+    assert [problem["where"] for problem in json.loads(result.stdout)["problems"]] == ["--v", "nonsense"]
+
+
+def test_the_schema_for_editors() -> None:
+    result = check("--schema")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert json.loads(result.stdout) == render_json_schema()

@@ -130,5 +130,5 @@ def test_help_names_every_flag_with_its_setting() -> None:
     assert "[server.grpcPort: 9002]" in text
     assert "--secure-serving BOOL" in text
     assert "--drain-timeout DURATION" in text
-    assert "tracing" not in text
+    assert "--tracing TEXT" not in text
     assert "pool-api-version" not in text

@@ -5,7 +5,7 @@ import pytest
 from extproc.cli.flags import Given
 from extproc.cli.serve import log_what_has_no_effect
 from extproc.settings.llmd import Note
-from extproc.settings.load import Loaded
+from extproc.settings.load import CommandLine, Loaded
 from extproc.settings.schema import Settings
 from extproc.settings.telling import TelemetrySettings
 from extproc.telemetry.logs import configure_logs
@@ -36,7 +36,7 @@ def test_what_has_no_effect_is_logged_once(
     without_effect: tuple[str, ...], notes: tuple[Note, ...], lines: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure_logs(TelemetrySettings(verbosity=2))
-    log_what_has_no_effect(Given(Loaded(Settings(), notes), without_effect))
+    log_what_has_no_effect(Given(Loaded(Settings(), notes, {}, CommandLine(without_effect=without_effect))))
     logged = capsys.readouterr().err.splitlines()
     assert [line.partition("extproc.cli.serve ")[2] for line in logged] == lines
     assert all(" WARNING " in line for line in logged)

@@ -203,3 +203,18 @@ def test_listeners_hear_of_names_and_of_no_endpoint() -> None:
     for _ in range(2):
         store.apply(NamesListed((FAST,)), now=0.0)
     assert heard == [(1, 0)]
+
+
+def test_other_names_may_be_configured_and_those_of_the_source_stay() -> None:
+    store = Store(POOL, configured=NamesListed((FAST,), {"batch": -1}))
+    store.apply(NamesListed((OTHER_FAST, BIG), {"batch": 7, "chat": 5}), now=0.0)
+    version = store.snapshot.version
+    store.configure(NamesListed((), {"chat": -2}), now=1.0)
+    snapshot = store.snapshot
+    assert snapshot.aliases == {"big": BIG, "fast": OTHER_FAST}
+    assert snapshot.objectives == {"batch": 7, "chat": -2}
+    assert (snapshot.version, snapshot.made_at_s) == (version + 1, 1.0)
+    store.configure(NamesListed((), {"chat": -2}), now=2.0)
+    assert store.snapshot is snapshot
+    store.apply(NamesListed(), now=3.0)
+    assert (store.snapshot.aliases, store.snapshot.objectives) == ({}, {"chat": -2})

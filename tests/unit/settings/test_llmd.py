@@ -206,7 +206,7 @@ IN_PROFILE = "schedulingProfiles[0].plugins"
 )
 def test_documents_of_each_version(text: str, scorers: dict[str, float], ignored: list[str]) -> None:
     """Their scorers with their weights; all else is the default."""
-    settings, notes, _ = load(text=text, flag_values={})
+    settings, notes, *_ = load(text=text, flag_values={})
     assert {scorer.name: scorer.weight for scorer in settings.scheduling.scorers} == scorers
     listed = [{"name": name, "weight": weight} for name, weight in scorers.items()]
     assert settings == Settings.model_validate({"scheduling": {"scorers": listed}})
@@ -402,14 +402,14 @@ def test_which_profile_is_used(names: list[object], used: int) -> None:
     ],
 )
 def test_what_is_broken_is_noted_and_starts(text: str, ignored: list[str]) -> None:
-    settings, notes, _ = load(text=HEAD + text, flag_values={})
+    settings, notes, *_ = load(text=HEAD + text, flag_values={})
     assert settings == Settings()
     assert [note.where for note in notes] == ignored
 
 
 def test_limits_of_saturation_are_taken() -> None:
     text = "plugins: []\nsaturationDetector: {queueDepthThreshold: 3, kvCacheUtilThreshold: 0.65}"
-    settings, notes, _ = load(text=HEAD + text, flag_values={})
+    settings, notes, *_ = load(text=HEAD + text, flag_values={})
     assert (settings.admission.queue_depth, settings.admission.kv_used_ratio) == (3.0, 0.65)
     assert not notes
 
@@ -420,9 +420,17 @@ def test_another_group_is_noted_and_read(version: str) -> None:
     assert [note.where for note in notes] == ["apiVersion"]
 
 
-@pytest.mark.parametrize("text", ["kind: EndpointPickerConfig\nplugins: [", f"{HEAD}plugins: []\nplugins: []"])
-def test_what_is_no_yaml_is_a_problem(text: str) -> None:
-    with pytest.raises(ConfigError, match="is not YAML"):
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        pytest.param("kind: EndpointPickerConfig\nplugins: [", "is not YAML", id="unfinished"),
+        pytest.param(
+            f"{HEAD}plugins: []\nplugins: []", "plugins: stands twice, in the lines 3 and 4", id="a key twice"
+        ),
+    ],
+)
+def test_what_is_no_yaml_is_a_problem(text: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
         load(text=text, flag_values={})
 
 

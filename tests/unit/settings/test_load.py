@@ -214,6 +214,8 @@ def test_every_flag_leads_to_a_setting(name: str) -> None:
         "pool-group": "inference.networking.k8s.io",
         "dns-name": "engines.llm.svc:8000",
         "model-server-metrics-path": "/metrics",
+        "log-format": "json",
+        "tracing-endpoint": "http://collector:4317",
     }
     both = {"endpoint-selector": "app=llm", "endpoint-target-ports": "8000,8001"}
     value = values.get(name, "true" if flag.is_bool else "1s" if flag.is_duration else "1")

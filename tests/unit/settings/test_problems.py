@@ -106,6 +106,32 @@ def test_what_its_constructors_raise_is_a_problem_of_the_document(text: str) -> 
         parse_mapping(text, "x.yaml")
 
 
+def test_nesting_has_a_bound() -> None:
+    """Far below that at which Python gives up."""
+    inner = parse_mapping("a: " + "[" * 80 + "]" * 80, "x.yaml")["a"]
+    assert isinstance(inner, list)
+    with pytest.raises(ConfigError, match="is nested too deeply"):
+        parse_mapping("a: " + "[" * 120 + "]" * 120, "x.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        pytest.param("a: 1\na: 2", ["a: stands twice, in the lines 1 and 2"], id="at the top"),
+        pytest.param(
+            "a: {b: 1,\n b: 2}\nc: [{d: 1, d: 1}]",
+            ["a.b: stands twice, in the lines 1 and 2", "c[0].d: stands twice, in the lines 3 and 3"],
+            id="below, and in a list",
+        ),
+        pytest.param("a: &x {b: 1, b: 2}\nc: *x", ["a.b: stands twice, in the lines 1 and 1"], id="told once"),
+    ],
+)
+def test_each_key_that_stands_twice_is_told(text: str, problems: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_mapping(text, "x.yaml")
+    assert [str(problem) for problem in caught.value.problems] == problems
+
+
 def test_a_path_that_is_none_is_a_problem() -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         read_text("a\0b")
