@@ -363,6 +363,8 @@ def build(
     inputs = read_inputs(loaded.settings, environ=environ, clock=clock, rng=rng)
     if inputs.problems or inputs.missing or inputs.source is None:
         raise ConfigError("settings", [*inputs.missing, *inputs.problems])
+    for problem in inputs.waived:
+        _log.warning("nothing is traced: what the environment says of the collector cannot be used", problem=problem)
     return App(
         loaded,
         inputs.source,

@@ -35,6 +35,8 @@ class Inputs(NamedTuple):
     problems: list[Problem]
     missing: list[Problem]
     """What a server must still be told, or be given, before it can start."""
+    waived: list[Problem]
+    """What the environment asks for and cannot be had: the server goes without."""
 
 
 def read_inputs(
@@ -52,6 +54,7 @@ def read_inputs(
     """
     problems: list[Problem] = []
     missing: list[Problem] = []
+    waived: list[Problem] = []
     manner, source, certificate, collector = None, None, None, None
     try:
         manner = prepare(settings.probes)
@@ -66,7 +69,8 @@ def read_inputs(
         if started is None or settings.telemetry.tracing != started.telemetry.tracing:
             collector = open_collector(settings.telemetry.tracing, environ=environ)
     except ConfigError as exc:
-        problems.extend(exc.problems)
+        # Variables that are meant for every program of a pod keep none of them from starting.
+        (problems if settings.telemetry.tracing.endpoint else waived).extend(exc.problems)
     try:
         if started is None or settings.source != started.source:
             missing.extend(_find_missing(settings))
@@ -78,7 +82,7 @@ def read_inputs(
         for problem in exc.problems:
             where = problem.where if not file or problem.where == file else f"{file}: {problem.where}"
             problems.append(Problem(where, problem.what))
-    return Inputs(manner, source, certificate, collector, problems, missing)
+    return Inputs(manner, source, certificate, collector, problems, missing, waived)
 
 
 def prepare_edit(

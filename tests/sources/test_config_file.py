@@ -13,6 +13,9 @@ from extproc.sources.config_file import ConfigInUse
 from extproc.telemetry.logs import configure_logs
 from extproc.values import admin
 
+DEFECT_S = 13.0
+"""With this `requests.hold` an edit cannot be put into effect."""
+
 
 class Site:
     """A config file and what follows it. Its settings name one file: the engines' key."""
@@ -30,11 +33,16 @@ class Site:
         self.config = ConfigInUse[str](
             loaded,
             prepare=lambda settings: self.prepare(settings),
-            take_over=lambda settings, _: self.taken.append(settings),
+            take_over=self._take,
             meters=self,
             notes=self,
             clock=lambda: self.now,
         )
+
+    def _take(self, settings: Settings, _: str) -> None:
+        if settings.requests.hold_s == DEFECT_S:
+            raise ZeroDivisionError
+        self.taken.append(settings)
 
     def _read_key(self, settings: Settings) -> str:
         if settings.probes.bearer_token_file is not None and not self.key.exists():
@@ -201,7 +209,7 @@ async def test_an_unforeseen_error_is_a_problem_and_told_once(site: Site, capsys
     site.prepare = lambda settings: str(1 // 0)
     await site.edit(GOOD)
     await site.look(3)
-    assert site.file.problems == (f"{site.path}: cannot be judged: ZeroDivisionError",)
+    assert site.file.problems == (f"{site.path}: cannot be taken over: ZeroDivisionError",)
     assert capsys.readouterr().err.count("1 // 0)") == 1
     site.prepare = lambda settings: ""
     await site.look(1)
@@ -232,3 +240,11 @@ def test_without_a_file_there_is_none_to_show() -> None:
             clock=lambda: 0.0,
         )
         assert config.file() is None
+
+
+async def test_a_defect_in_putting_an_edit_into_effect_ends_nothing(site: Site) -> None:
+    await site.edit(f"requests: {{hold: {DEFECT_S:g}s}}")
+    assert site.file.problems == (f"{site.path}: cannot be taken over: ZeroDivisionError",)
+    assert (site.settings, site.edits) == (Settings(), [False])
+    await site.edit(GOOD)
+    assert (site.settings.requests.hold_s, site.edits, site.file.problems) == (2.0, [False, True], ())

@@ -45,6 +45,7 @@ def _describe(given: Given, inputs: Inputs) -> dict[str, Any]:
         "origins": dict(given.loaded.origins),
         "pool": None if source is None else {"name": str(source.pool), "origin": source.origin},
         "missing": [str(problem) for problem in inputs.missing],
+        "waived": [str(problem) for problem in inputs.waived],
         "without_effect": [*given.remarks(), *map(str, given.notes)],
     }
 
@@ -55,6 +56,8 @@ def _print(given: Given, inputs: Inputs) -> None:
         click.echo(f"# pool {source.pool}: {source.origin}")
     for problem in inputs.missing:
         click.echo(f"# to start, serve still needs {problem}")
+    for problem in inputs.waived:
+        click.echo(f"# serve goes without {problem}")
     for line in given.remarks():
         click.echo(f"# {line}")
     if given.notes:

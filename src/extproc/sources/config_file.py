@@ -101,14 +101,13 @@ class ConfigInUse(Generic[T]):
         """One look at the file. Nothing that stands there can end the server: what is unforeseen is a problem too."""
         try:
             edit = await asyncio.to_thread(self._judge)
+            if edit is not None:
+                self._put_into_effect(edit)
         except ConfigError as exc:
             self._complain(exc.problems)
         except Exception as exc:  # noqa: BLE001
-            if self._complain([Problem(self._path or "", f"cannot be judged: {type(exc).__name__}")]):
-                _log.exception("the config file could not be judged, in an unforeseen way")
-        else:
-            if edit is not None:
-                self._put_into_effect(edit)
+            if self._complain([Problem(self._path or "", f"cannot be taken over: {type(exc).__name__}")]):
+                _log.exception("the config file could not be taken over, in an unforeseen way")
 
     def _judge(self) -> _Edit[T] | None:
         """The edit that is to be taken over, None where there is nothing new. Errors: ConfigError.

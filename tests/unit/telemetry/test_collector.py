@@ -14,6 +14,7 @@ from extproc.settings.telling import TracingSettings
 from extproc.telemetry.collector import open_collector
 
 TRACES = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+HEADERS = "OTEL_EXPORTER_OTLP_HEADERS"
 GENERAL = "OTEL_EXPORTER_OTLP_ENDPOINT"
 A, B, C = "http://a:4317", "http://b:4317", "https://c:4317/"
 
@@ -136,18 +137,28 @@ def test_settings(endpoint: str, problem: str) -> None:
     ("flags", "environ", "problem"),
     [
         pytest.param(["--tracing-endpoint=b:4317"], {}, "--tracing-endpoint: must be a URL", id="flag"),
-        pytest.param([], {TRACES: "b:4317"}, f"{TRACES}: must be a URL", id="variable"),
+        pytest.param(
+            [], {TRACES: "b:4317"}, f"# serve goes without {TRACES}: must be a URL", id="a variable keeps nobody off"
+        ),
+        pytest.param(
+            ["--tracing-endpoint=http://b:4317"],
+            {HEADERS: "canary"},
+            f"{HEADERS}: must be name=value",
+            id="a variable beside a flag does",
+        ),
         pytest.param(["--tracing-endpoint=http://b:4317"], {TRACES: "b:4317"}, "", id="a flag goes before it"),
     ],
 )
 def test_the_command_line(
     flags: Sequence[str], environ: Mapping[str, str], problem: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Variables are often meant for every program of a pod: alone they keep none of them from starting."""
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     result = CliRunner().invoke(check, flags)
-    assert result.exit_code == (2 if problem else 0)
+    assert result.exit_code == (2 if flags and problem else 0)
     assert problem in result.output
+    assert ("goes without" in result.output) == (bool(problem) and not flags)
 
 
 PROGRAM = """
