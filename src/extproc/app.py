@@ -278,10 +278,14 @@ class App:
         self._ext_proc.configure(self._terms)
         self._budget.limit_bytes = settings.requests.max_held_bytes
         self._store.configure(_names_in(settings), now=self._clock())
-        if settings.probes != before.probes:
+        probes = settings.probes
+        if probes != before.probes:
             self._client.configure(manner)
-            self._prober.configure(settings.probes.models)
-            self._load_prober.configure(settings.probes.metrics)
+            is_other = probes.model_copy(update={"models": before.probes.models, "metrics": before.probes.metrics})
+            if is_other != before.probes or probes.models != before.probes.models:
+                self._prober.configure(probes.models)
+            if is_other != before.probes or probes.metrics != before.probes.metrics:
+                self._load_prober.configure(probes.metrics)
         if settings.telemetry != before.telemetry:
             configure_logs(settings.telemetry)
 

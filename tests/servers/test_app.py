@@ -1,5 +1,6 @@
 """The composition root: what listens to the registry."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -63,8 +64,8 @@ class Edited:
     [
         pytest.param("requests: {maxHeldBytes: 7}", lambda app: app._budget.limit_bytes == 7, id="held bytes"),
         pytest.param(
-            "requests: {maxBodyBytes: 7}",
-            lambda app: app._terms.policy.max_body_bytes == 7,
+            "envoy: {allowModeOverride: true}",
+            lambda app: app._terms.policy.allows_mode_override,
             id="how streams are served",
         ),
         pytest.param(
@@ -106,6 +107,23 @@ async def test_an_edit_reaches_whoever_goes_by_it(tmp_path: Path, text: str, now
     assert now(edited.app), edited.problems
     await edited.edit("")
     assert not now(edited.app)
+
+
+async def test_an_edit_of_how_models_are_asked_for_starts_no_reading_anew(tmp_path: Path) -> None:
+    edited = Edited(tmp_path)
+    app = edited.app
+    app._report(PoolListed.of((A, B)))
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(app._prober.run()), tasks.create_task(app._load_prober.run())]
+        await asyncio.sleep(0)
+        before = dict(app._load_prober._tasks)
+        await edited.edit("probes: {models: {interval: 9s}}")
+        assert before.keys() == {"a", "b"}
+        assert app._load_prober._tasks == before
+        await edited.edit("probes: {bearerTokenFile: " + str(edited.file) + "}")
+        assert not set(app._load_prober._tasks.values()) & set(before.values())
+        for task in running:
+            task.cancel()
 
 
 async def test_an_edit_forgets_nothing_that_is_known_or_was_learned(tmp_path: Path) -> None:

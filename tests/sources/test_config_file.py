@@ -9,7 +9,7 @@ from extproc.errors import ConfigError, Problem
 from extproc.settings.load import load
 from extproc.settings.schema import Settings
 from extproc.settings.telling import TelemetrySettings
-from extproc.sources.config_file import ConfigInUse
+from extproc.sources.config_file import FIRST_PAUSE_S, ConfigInUse
 from extproc.telemetry.logs import configure_logs
 from extproc.values import admin
 
@@ -200,6 +200,9 @@ async def test_what_an_edit_names_is_part_of_it_and_may_come_later(site: Site) -
     assert (site.taken, site.edits) == ([], [False])
     site.key.write_text("secret")
     await site.look(1)
+    assert site.file.problems, "what is missing is not looked for at every look"
+    site.now += FIRST_PAUSE_S
+    await site.look(1)
     assert not site.file.problems
     assert (site.settings.requests.hold_s, site.edits) == (2.0, [False, True])
 
@@ -212,8 +215,26 @@ async def test_an_unforeseen_error_is_a_problem_and_told_once(site: Site, capsys
     assert site.file.problems == (f"{site.path}: cannot be taken over: ZeroDivisionError",)
     assert capsys.readouterr().err.count("1 // 0)") == 1
     site.prepare = lambda settings: ""
+    site.now += FIRST_PAUSE_S
     await site.look(1)
     assert not site.file.problems
+
+
+async def test_what_is_missing_is_looked_for_more_and_more_rarely_until_another_edit(site: Site) -> None:
+    looked_at_s: list[float] = []
+
+    def prepare(settings: Settings) -> str:
+        looked_at_s.append(site.now)
+        raise ConfigError("probes", [Problem("probes.bearerTokenFile", "is not there")])
+
+    site.prepare = prepare
+    await site.edit(GOOD)
+    for _ in range(50):
+        site.now += 0.5
+        await site.look(1)
+    assert [at_s - 100.0 for at_s in looked_at_s] == [0.0, 1.0, 3.0, 7.0, 15.0, 25.0]
+    await site.edit(f"{GOOD} # another")
+    assert looked_at_s[-1] == site.now
 
 
 async def test_an_endpoint_picker_config_is_followed_too(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
@@ -247,4 +268,5 @@ async def test_a_defect_in_putting_an_edit_into_effect_ends_nothing(site: Site) 
     assert site.file.problems == (f"{site.path}: cannot be taken over: ZeroDivisionError",)
     assert (site.settings, site.edits) == (Settings(), [False])
     await site.edit(GOOD)
-    assert (site.settings.requests.hold_s, site.edits, site.file.problems) == (2.0, [False, True], ())
+    assert (site.settings.requests.hold_s, site.edits) == (2.0, [False, True])
+    assert not site.file.problems

@@ -239,6 +239,12 @@ class Loads:
         self.of(endpoint_id).send(tokens, now=now)
         self._recent.add(endpoint_id, now=now)
 
+    def clear(self) -> None:
+        """Forgets every endpoint's reading, and what was learned from them. Loads that were given out before are of no
+        use any more.
+        """
+        self._loads.clear()
+
     def forget(self, endpoint_id: str) -> None:
         """Forgets an endpoint that is gone or began anew."""
         self._loads.pop(endpoint_id, None)

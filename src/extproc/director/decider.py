@@ -6,6 +6,7 @@ from extproc.admission.saturation import Limits
 from extproc.director.decide import Director, DirectorPolicy
 from extproc.scheduling.catalogue import build_profile
 from extproc.scheduling.prefix import BLOCK_BYTES, PrefixIndex
+from extproc.scheduling.profile import Profile
 from extproc.settings.schema import Settings
 from extproc.values.decision import Route
 from extproc.values.load import EngineLoad
@@ -18,6 +19,8 @@ class Decider:
         self.in_flight = InFlight()
         self.loads = Loads(in_flight=self.in_flight, staleness_s=settings.probes.metrics.staleness_s)
         self.prefixes = PrefixIndex(settings.scheduling.prefix_blocks)
+        self.settings = settings
+        self._profile = self._build_profile()
         self.configure(settings)
 
     def __repr__(self) -> str:
@@ -27,17 +30,15 @@ class Decider:
         """Has another `director` decide from now on, by these settings. What is kept in mind stays: the former one goes
         on with it for as long as anybody asks it.
         """
-        scheduling, admission = settings.scheduling, settings.admission
+        scheduling, admission, before = settings.scheduling, settings.admission, self.settings
         self.settings = settings
+        has_ended = before.probes.metrics.interval_s > 0 == settings.probes.metrics.interval_s
+        if has_ended:
+            self.loads.clear()  # what was read last would look like what is so for ever after
+        if has_ended or scheduling != before.scheduling:
+            self._profile = self._build_profile()
         self.prefixes.most_blocks = scheduling.prefix_blocks
-        self._profile = build_profile(
-            filters=scheduling.filters,
-            scorer_weights={scorer.name: scorer.weight for scorer in scheduling.scorers},
-            picker=scheduling.picker,
-            loads=self.loads,
-            tokens=self.loads.tokens,
-            prefixes=self.prefixes,
-        )
+        self.loads.staleness_s = settings.probes.metrics.staleness_s
         policy = DirectorPolicy(
             hold_s=settings.requests.hold_s,
             fallback_endpoints=settings.envoy.fallback_endpoints,
@@ -45,6 +46,17 @@ class Decider:
             limits=Limits(admission.queue_depth, admission.kv_used_ratio, admission.in_flight),
         )
         self.director = Director(profile=self._profile, policy=policy)
+
+    def _build_profile(self) -> Profile:
+        scheduling = self.settings.scheduling
+        return build_profile(
+            filters=scheduling.filters,
+            scorer_weights={scorer.name: scorer.weight for scorer in scheduling.scorers},
+            picker=scheduling.picker,
+            loads=self.loads,
+            tokens=self.loads.tokens,
+            prefixes=self.prefixes,
+        )
 
     def record(self, route: Route, *, now: float) -> None:
         """The route was given: the request is on its way to its first endpoint."""

@@ -14,6 +14,8 @@ from xxhash import xxh3_64_intdigest
 BLOCK_BYTES = 256
 MOST_HOLDERS = 8
 """Endpoints that are remembered by block, the latest: enough to find some that have it among thousands."""
+MOST_DROPPED = 4096
+"""Blocks dropped at one time: 2 ms of work, and more than one prompt adds."""
 NOTABLE_RESIZE = 0.05
 """The bytes of a token are learned from each answer that tells: each time, all endpoints' shares would change."""
 MOST_CACHE_BLOCKS = 2_000_000
@@ -109,7 +111,7 @@ class PrefixIndex:
         if abs(endpoint.cache_blocks - cache_blocks) > NOTABLE_RESIZE * cache_blocks:
             self._cache_blocks += cache_blocks - endpoint.cache_blocks
             endpoint.cache_blocks = cache_blocks
-            self._trim(endpoint)
+            self._trim(endpoint, MOST_DROPPED)
 
     def count_known(self, hashes: Sequence[int]) -> int:
         """How many of the blocks, from the first on, any endpoint has: those that one has are a beginning too."""
@@ -147,11 +149,11 @@ class PrefixIndex:
                 blocks[hash_] = None
                 self._blocks += 1
                 self._hold(hash_, endpoint_id)
-        self._trim(endpoint)
+        left = self._trim(endpoint, MOST_DROPPED)
         if self._blocks > self.most_blocks:  # others came since, and some have more than what is their share by now
             for each in self._endpoints.values():
-                self._trim(each)
-                if self._blocks <= self.most_blocks:  # all at once would take long: the next adding goes on
+                left = self._trim(each, left)
+                if not left or self._blocks <= self.most_blocks:  # the next adding goes on
                     break
 
     def forget(self, endpoint_id: str) -> None:
@@ -165,15 +167,18 @@ class PrefixIndex:
             self._let_go(hash_, endpoint_id)
         endpoint.blocks.clear()
 
-    def _trim(self, endpoint: EndpointPrefixes) -> None:
+    def _trim(self, endpoint: EndpointPrefixes, most: int) -> int:
+        """Drops what the endpoint has beyond its share, `most` blocks at most. Returns how many more may be dropped."""
         share = endpoint.cache_blocks
         if self._cache_blocks > self.most_blocks:
             share = share * self.most_blocks // self._cache_blocks
         blocks = endpoint.blocks
-        while len(blocks) > share:
+        excess = min(len(blocks) - share, most)
+        for _ in range(excess):
             hash_, _ = blocks.popitem(last=False)
             self._blocks -= 1
             self._let_go(hash_, endpoint.endpoint_id)
+        return most - max(0, excess)
 
     def _hold(self, hash_: int, endpoint_id: str) -> None:
         held = self._holders.get(hash_)

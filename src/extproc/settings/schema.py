@@ -218,7 +218,9 @@ class ProbeSettings(Group):
     bearer_token_file: str | None = setting(
         None, "File with the engines' API key, read again at each probe, or once a second, so that it can be rotated."
     )
-    ca_file: str | None = setting(None, "CA bundle for https.")
+    ca_file: str | None = setting(
+        None, "CA bundle for https. Read at the start, and again when an edit changes something in this group."
+    )
     insecure_skip_verify: bool = setting(False, "Accept any certificate of an engine.")
 
 
@@ -260,7 +262,7 @@ class RequestSettings(Group):
     """What clients may send, and how long they may wait."""
 
     max_body_bytes: Annotated[Size, Field(le=MOST_BODY_BYTES), size_schema(MOST_BODY_BYTES)] = setting(
-        64 << 20, "Largest request body, also once decompressed; more is a 413."
+        64 << 20, "Largest request body, also once decompressed; more is a 413.", needs_restart=True
     )
     max_held_bytes: Size = setting(512 << 20, "Bytes of bodies held at one time over all requests; more is a 429.")
     unknown_model: Literal["reject", "passthrough"] = setting(
@@ -382,6 +384,9 @@ class SchedulingSettings(Group):
         return self
 
 
+Priority = Annotated[int, Field(ge=-(1 << 31), lt=1 << 31)]
+
+
 class AdmissionSettings(Group):
     """When requests that can be shed, those of a negative priority, are refused with a 429: while the endpoints that
     could serve have, on average, reached one of these limits.
@@ -396,7 +401,7 @@ class AdmissionSettings(Group):
     in_flight: Annotated[float | None, Field(ge=1, allow_inf_nan=False)] = setting(
         None, "Requests that it has, waiting or running; null is no limit."
     )
-    objectives: Annotated[dict[str, int], BeforeValidator(none_is_empty)] = setting(
+    objectives: Annotated[dict[str, Priority], BeforeValidator(none_is_empty)] = setting(
         {},
         "Priorities by name, as InferenceObjectives have them, for the header x-gateway-inference-objective. Negative: "
         "can be shed. They stand before those of the cluster.",

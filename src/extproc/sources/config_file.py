@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from extproc.errors import ConfigError, Problem
@@ -15,6 +16,8 @@ from extproc.values import admin
 LOOK_INTERVAL_S = 0.25
 """The file is read this often, so that an edit is in effect half a second after it: Kubernetes takes up to a minute to
 bring a changed ConfigMap to the pod."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 10.0
+"""Between two looks for what a good text names and is not there."""
 
 T = TypeVar("T")
 
@@ -75,6 +78,8 @@ class ConfigInUse(Generic[T]):
         self._judged: str | ConfigError = loaded.text
         self._fresh: Loaded | None = None
         """A good text that is not in effect yet, or not any more: what it names has yet to come about."""
+        self._prepare_at_s, self._pause_s = -inf, FIRST_PAUSE_S
+        """From when on (monotonic seconds) what a good text names is looked for again."""
         self._read_at_s = clock()
         self._problems: tuple[Problem, ...] = ()
         self._needs_restart: tuple[str, ...] = ()
@@ -117,12 +122,18 @@ class ConfigInUse(Generic[T]):
         found = self._file.look()
         if found is not self._judged:
             self._judged, self._fresh = found, None
+            self._prepare_at_s, self._pause_s = -inf, FIRST_PAUSE_S
             if isinstance(found, ConfigError):
                 raise found
             self._fresh = load_document(found, self.loaded.command_line)
-        if (fresh := self._fresh) is None:
+        if (fresh := self._fresh) is None or self._clock() < self._prepare_at_s:
             return None
-        prepared = self._prepare(fresh.settings)
+        try:
+            prepared = self._prepare(fresh.settings)
+        except BaseException:
+            self._prepare_at_s = self._clock() + self._pause_s
+            self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+            raise
         settings, needs_restart = keep_until_restart(self._started.settings, fresh.settings)
         origins = {key: origin for key, origin in fresh.origins.items() if key not in needs_restart}
         origins |= {key: self._started.origins[key] for key in needs_restart if key in self._started.origins}

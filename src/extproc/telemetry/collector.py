@@ -19,6 +19,14 @@ HEADERS = ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS")
 """They mostly hold keys, and are never shown. Source of all: OpenTelemetry's "OTLP Exporter Configuration"."""
 
 
+QUIET = (
+    "opentelemetry.exporter.otlp.proto.grpc.exporter",  # of each batch and each new try: the outbox tells of both
+    "opentelemetry.util.re",  # it quotes the exporter's headers
+    "opentelemetry.trace.span",  # it quotes a client's tracestate
+)
+"""OpenTelemetry's own loggers that tell too much."""
+
+
 class Collector(NamedTuple):
     """Where spans go, and what sends them."""
 
@@ -46,8 +54,7 @@ def open_collector(settings: TracingSettings, *, environ: Mapping[str, str]) -> 
         raise ConfigError("tracing", [*problems, Problem(name, what)]) from exc
     if problems:
         raise ConfigError("tracing", problems)
-    # It tells of every batch and every new try; the outbox tells when it begins and ends. The other quotes headers.
-    for logger in ("opentelemetry.exporter.otlp.proto.grpc.exporter", "opentelemetry.util.re"):
+    for logger in QUIET:
         logging.getLogger(logger).setLevel(logging.CRITICAL)
     try:
         return Collector(url, OTLPSpanExporter(endpoint=url))

@@ -18,11 +18,12 @@ from extproc.values.snapshot import Snapshot
 
 MOST_CHANGES = 200
 MOST_DECISIONS = 200
-MOST_WATCHES = 32
+MOST_WATCHES = 16
 MOST_UNREAD = 1000
 """Decisions that wait for one watcher; of more, the oldest are left out."""
 DEFAULT_PER_S = 20
-MOST_PER_S = 1000
+MOST_PER_S = 100
+"""To tell one watcher of one decision takes 50 µs: all of them together can take a tenth of a core."""
 LONGEST_DETAIL = 1000
 
 

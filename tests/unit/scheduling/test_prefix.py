@@ -1,6 +1,7 @@
 """scheduling/prefix: block hashes, and an index of who has them that does what a naive one does."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from extproc.scheduling.prefix import (
     BLOCK_BYTES,
     DEFAULT_BLOCKS,
     MOST_CACHE_BLOCKS,
+    MOST_DROPPED,
     MOST_HOLDERS,
     EndpointPrefixes,
     PrefixIndex,
@@ -303,3 +305,20 @@ def test_an_engine_that_boasts_does_not_take_all_from_the_others() -> None:
 def chain_of(id_: str, blocks: int) -> Sequence[int]:
     """Blocks that no other letter has."""
     return range(ord(id_) * 1000, ord(id_) * 1000 + blocks)
+
+
+def test_a_lowered_limit_is_come_down_to_in_steps() -> None:
+    """All at once would hold up the request that comes next for as long as it takes."""
+    index = PrefixIndex(10 * MOST_DROPPED)
+    for name in "abc":
+        index.resize(name, 10 * MOST_DROPPED)
+        index.add(name, range(10 * MOST_DROPPED))
+    before = len(index)
+    index.most_blocks = 10
+    sizes = [before]
+    while len(index) > 10:
+        index.add("a", [sizes[-1] + 10**9])
+        sizes.append(len(index))
+    dropped = [was - is_ for was, is_ in pairwise(sizes)]
+    assert max(dropped) <= MOST_DROPPED
+    assert len(dropped) < 3 * before / MOST_DROPPED

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
 from click.testing import CliRunner
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from extproc.cli.check import check
 from extproc.errors import ConfigError
@@ -190,3 +191,11 @@ def test_without_the_extra() -> None:
     assert result.stderr == ""
     assert "OTEL_EXPORTER_OTLP_ENDPOINT: tracing needs OpenTelemetry" in result.stdout
     assert "pip install 'extproc[tracing]'" in result.stdout
+
+
+def test_nothing_of_a_clients_context_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """OpenTelemetry warns of a tracestate that is none, and quotes it: with each request that a client likes to send."""
+    open_(A, {})
+    headers = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate": "a b: canary"}
+    TraceContextTextMapPropagator().extract(headers)
+    assert "canary" not in caplog.text

@@ -5,7 +5,7 @@ import logging
 import re
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import pytest
@@ -23,19 +23,6 @@ from extproc.values.request import RequestHead
 
 Form = Literal["console", "json"]
 FORMS: tuple[Form, ...] = ("console", "json")
-
-
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in (None, "extproc", "aiohttp.server", "python_multipart")]
-    before = [(logger, logger.handlers, logger.propagate, logger.level) for logger in loggers]
-    hook = sys.excepthook
-    yield
-    sys.excepthook = hook
-    logging.captureWarnings(False)
-    for logger, handlers, propagate, level in before:
-        logger.handlers, logger.propagate = handlers, propagate
-        logger.setLevel(level)
 
 
 def configure(verbosity: int = 2, log_format: Form = "console") -> None:
