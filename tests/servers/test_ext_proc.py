@@ -65,8 +65,11 @@ class Site:
         reads_usage: bool = False,
         scorers: Sequence[str] = (),
         unknown_model: str = "reject",
+        clock: Callable[[], float] = time.monotonic,
         **policy: Any,
     ) -> None:
+        self.clock = clock
+        self.callers = Callers(clock=clock)
         self.store = Store(Pool("test"))
         self.budget = HeldBytes(max_held_bytes)
         scheduling = {"scorers": [{"name": name} for name in scorers], "sessionHeader": SESSION_HEADER}
@@ -91,7 +94,7 @@ class Site:
             routes=self.decider,
             request_round=self._count_round,
             metrics=self.metrics,
-            clock=time.monotonic,
+            clock=clock,
             rng=Random(1),
             observers=(log_decision,),
         )
@@ -102,11 +105,12 @@ class Site:
             budget=self.budget,
             in_flight=self.in_flight,
             metrics=self.metrics,
-            callers=Callers(clock=time.monotonic),
+            callers=self.callers,
             terms=self.terms,
             learn_tokens=self.decider.loads.tokens.learn,
-            clock=time.monotonic,
+            clock=clock,
         )
+        self.port = 0
         self._channel: grpc.aio.Channel | None = None
         self._server: grpc.aio.Server | None = None
 
@@ -114,7 +118,7 @@ class Site:
         self.rounds += 1
 
     def list_models(self, *models: str, endpoints: tuple[Endpoint, ...] = (PHI,)) -> None:
-        now = time.monotonic()
+        now = self.clock()
         self.store.apply(PoolListed.of(endpoints), now=now)
         for endpoint in endpoints:
             self.store.apply(ModelsListed(endpoint.id, now, tuple(ModelCard(model) for model in models)), now=now)
@@ -146,7 +150,7 @@ class Site:
     async def serve(self) -> AsyncIterator["Site"]:
         self._server = build_grpc_server(max_receive_bytes=1 << 26)
         self.service.add_to(self._server)
-        port = open_port(self._server, "127.0.0.1", 0, purpose="test", setting="grpc-port")
+        port = self.port = open_port(self._server, "127.0.0.1", 0, purpose="test", setting="grpc-port")
         await self._server.start()
         options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as self._channel:

@@ -6,10 +6,11 @@ from contextlib import asynccontextmanager
 
 import grpc
 import pytest
+from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from extproc.errors import PortInUseError
-from extproc.servers.listen import build_grpc_server, open_port
+from extproc.servers.listen import build_grpc_server, open_port, open_site
 from extproc.servers.metrics_http import MetricsServer
 
 
@@ -29,6 +30,15 @@ async def test_a_metrics_port_in_use_is_named() -> None:
         await second.start("127.0.0.1", port)
     await first.stop()
     await second.stop()
+
+
+async def test_an_http_application_without_its_port_is_cleaned_up() -> None:
+    runners = [web.AppRunner(web.Application()) for _ in range(2)]
+    port = await open_site(runners[0], "127.0.0.1", 0, purpose="a test", setting="x-port")
+    with pytest.raises(PortInUseError, match=rf"127\.0\.0\.1:{port} for a test.*--x-port"):
+        await open_site(runners[1], "127.0.0.1", port, purpose="a test", setting="x-port")
+    assert [runner.server is None for runner in runners] == [False, True]
+    await runners[0].cleanup()
 
 
 @pytest.mark.parametrize("address", ["[::]", "0.0.0.0", "127.0.0.1", "[::1]"])

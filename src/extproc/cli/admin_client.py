@@ -20,7 +20,6 @@ CHANNEL_OPTIONS = (
 )
 
 F = TypeVar("F", bound=Callable[..., Any])
-T = TypeVar("T")
 
 
 class AdminError(ExtprocError):
@@ -55,32 +54,24 @@ class AdminClient:
     def snapshot(self, *, most_decisions: int = 0) -> admin_pb2.Snapshot:
         """The pool as the picker knows it, and so many of its last decisions."""
         request = admin_pb2.GetSnapshotRequest(most_decisions=most_decisions)
-        return self._ask(self._stub.GetSnapshot, request, admin_pb2.Snapshot)
+        told: admin_pb2.Snapshot = self._ask(self._stub.GetSnapshot, request)
+        return told
 
     def explain(self, request: admin_pb2.ExplainRequest) -> admin_pb2.Explanation:
         """Where a request would go, and why."""
-        return self._ask(self._stub.Explain, request, admin_pb2.Explanation)
+        told: admin_pb2.Explanation = self._ask(self._stub.Explain, request)
+        return told
 
     def config(self) -> admin_pb2.Config:
         """The settings in effect."""
-        return self._ask(self._stub.GetConfig, admin_pb2.GetConfigRequest(), admin_pb2.Config)
+        told: admin_pb2.Config = self._ask(self._stub.GetConfig, admin_pb2.GetConfigRequest())
+        return told
 
-    def watch(self, request: admin_pb2.WatchDecisionsRequest) -> Iterator[admin_pb2.DecisionEvent]:
-        """Decisions as they are made, for ever."""
+    def _ask(self, call: Any, request: object) -> Any:
         try:
-            yield from self._stub.WatchDecisions(request, metadata=self._metadata)
+            return call(request, metadata=self._metadata, timeout=TIMEOUT_S)
         except grpc.RpcError as exc:
-            raise self._error(exc) from exc
-
-    def _ask(self, call: Any, request: object, kind: type[T]) -> T:
-        try:
-            answer: T = call(request, metadata=self._metadata, timeout=TIMEOUT_S)
-        except grpc.RpcError as exc:
-            raise self._error(exc) from exc
-        return answer
-
-    def _error(self, exc: Any) -> AdminError:
-        return AdminError(self._target, exc.code(), exc.details() or "")
+            raise AdminError(self._target, exc.code(), exc.details() or "") from exc
 
 
 @contextmanager

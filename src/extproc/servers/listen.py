@@ -1,9 +1,10 @@
-"""Opening gRPC servers on ports that nobody else has."""
+"""Opening gRPC and HTTP servers on ports that nobody else has."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import grpc
+from aiohttp import web
 
 from extproc.errors import PortInUseError
 
@@ -57,6 +58,22 @@ def open_port(
     except RuntimeError as exc:
         raise PortInUseError(purpose, f"{address}:{port}", setting) from exc
     return int(opened)
+
+
+async def open_site(runner: web.AppRunner, address: str, port: int, *, purpose: str, setting: str) -> int:
+    """Opens a port for `runner`'s application, and returns its number, chosen by the system where `port` is 0.
+
+    Errors: PortInUseError, naming the flag `setting`; the runner is cleaned up then.
+    """
+    await runner.setup()
+    # aiohttp takes one host by its types; asyncio, which it hands it to, also a list, and None for every interface.
+    site = web.TCPSite(runner, hosts(address), port, reuse_port=False)  # type: ignore[arg-type]
+    try:
+        await site.start()
+    except OSError as exc:
+        await runner.cleanup()
+        raise PortInUseError(purpose, f"{address}:{port}", setting) from exc
+    return int(runner.addresses[0][1])
 
 
 def hosts(listen_address: str) -> Sequence[str] | None:

@@ -5,8 +5,7 @@ import asyncio
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from extproc.errors import PortInUseError
-from extproc.servers.listen import hosts
+from extproc.servers.listen import open_site
 from extproc.telemetry.metrics.exposition import CONTENT_TYPES, render, wants_openmetrics
 
 
@@ -21,14 +20,7 @@ class MetricsServer:
 
     async def start(self, address: str, port: int) -> int:
         """Opens the port and returns its number. Errors: PortInUseError."""
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, hosts(address), port, reuse_port=False)  # type: ignore[arg-type]
-        try:
-            await site.start()
-        except OSError as exc:
-            await self._runner.cleanup()
-            raise PortInUseError("metrics", f"{address}:{port}", "metrics-port") from exc
-        return int(self._runner.addresses[0][1])
+        return await open_site(self._runner, address, port, purpose="metrics", setting="metrics-port")
 
     async def stop(self) -> None:
         """Closes the port. Harmless when it was never opened."""

@@ -12,12 +12,12 @@ from extproc.settings.schema import Settings
 INTRODUCTION = """\
 # Settings
 
-Generated from `src/extproc/settings/schema.py` by `make docs`.
+Generated from the classes of `src/extproc/settings/` (`schema.py`, `telling.py`) by `make docs`.
 
 A YAML file (`--config-file`) or text (`--config-text`). Every group and key is optional; unknown ones are errors. Flags
-are laid over it. A file is read again when it changes: an edit is in effect at once and cuts no stream, but for the
-keys marked `restart`, which count at the next start; a bad edit changes nothing and is told in the log, the metrics and
-by the admin service (docs/decisions/020-reload.md).
+are laid over it. A file is read again when it changes: about half a second later an edit is in effect, all of it at one
+moment, and cuts no stream, but for the keys marked `restart`, which count at the next start; a bad edit changes nothing
+and is told in the log, the metrics and by the admin service (docs/decisions/020-reload.md).
 
 Durations are Go's (`50ms`, `2s`, `1m30s`), as a flag also integer nanoseconds; sizes are bytes, or with `KiB`, `MiB`,
 `GiB`. `extproc check FILE` prints the effective settings and where each comes from, or every problem.

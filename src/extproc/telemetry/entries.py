@@ -25,7 +25,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     named: str
     model: str
     endpoints: tuple[Endpoint, ...] = ()
-    """Of a routed request, the one that gets it first."""
+    """Of a routed request: the one that gets it, then those that are its fallbacks."""
     scores: Scores | None = None
     reason: Reason | None = None
     """Of a refusal."""

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
 import click
@@ -16,8 +15,6 @@ from extproc.cli.admin_client import AdminClient, AdminError, open_admin
 
 SERVICE = admin_pb2.DESCRIPTOR.services_by_name["Admin"]
 OK = grpc.StatusCode.OK
-LONG_S = 20.0
-"""Bounds a wait that would else be for ever."""
 
 
 class Exchange:
@@ -34,9 +31,6 @@ class Exchange:
     def take(self, method: str) -> tuple[Any, Any, Any]:
         """Metadata, request and the call."""
         return self._channel.take_unary_unary(SERVICE.methods_by_name[method])  # type: ignore[no-any-return]
-
-    def take_stream(self, method: str) -> tuple[Any, Any, Any]:
-        return self._channel.take_unary_stream(SERVICE.methods_by_name[method])  # type: ignore[no-any-return]
 
 
 def shown_in(metadata: Any) -> list[str]:
@@ -119,25 +113,6 @@ def test_where_no_answer_comes_the_error_says_what_to_do(threads: ThreadPoolExec
         asked.result()
     assert str(raised.value).startswith(text)
     assert raised.value.code is grpc.StatusCode[code]
-
-
-def test_decisions_are_watched_until_the_service_ends(threads: ThreadPoolExecutor) -> None:
-    seen: SimpleQueue[str] = SimpleQueue()
-
-    def watch(client: AdminClient) -> None:
-        for event in client.watch(admin_pb2.WatchDecisionsRequest(model="m")):
-            seen.put(event.model)
-
-    exchange = Exchange(threads)
-    asked = exchange.ask(watch)
-    _, request, call = exchange.take_stream("WatchDecisions")
-    for model in "ab":
-        call.send_response(admin_pb2.DecisionEvent(model=model))
-        assert seen.get(timeout=LONG_S) == model
-    call.terminate((), grpc.StatusCode.UNAVAILABLE, "it stops")
-    with pytest.raises(AdminError, match="it stops"):
-        asked.result()
-    assert request.model == "m"
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,30 @@ def test_counts_and_times() -> None:
     first, second = callers.seen()
     assert (first.streams, first.age_s, first.left_early, first.left_after_s) == (4, 7.0, 3, 0.25)
     assert (second.streams, second.age_s, second.left_early, second.left_after_s) == (1, 9.5, 0, None)
+    assert (first.left_early_age_s, second.left_early_age_s) == (7.0, None)
     clock.now = 20.0
     callers.note(buffered, is_direct=False, began_at_s=19.0, has_left_early=False)
     last, *_ = callers.seen()
     assert (last.is_direct, last.request_body_mode) == (False, "BUFFERED")
+
+
+def test_since_when_nothing_was_left_early_or_refused() -> None:
+    """What was mended since shows in how long ago the last was, in streams of one kind."""
+    clock = Clock()
+    callers = Callers(clock=clock)
+    none, whole = plan(Modes(NONE, NONE)), plan(Modes(NONE, NONE), end=True)
+    for each, began_at_s, has_left, is_refused in (
+        (none, 3.0, False, True),
+        (none, 1.0, False, True),
+        (whole, 4.0, True, False),
+        (whole, 2.0, True, False),
+        (none, 50.0, False, False),
+        (whole, 60.0, False, False),
+    ):
+        clock.now = began_at_s + 0.5
+        callers.note(each, is_direct=True, began_at_s=began_at_s, has_left_early=has_left, is_refused=is_refused)
+    clock.now = 100.0
+    [caller] = callers.seen()
+    assert (caller.streams, caller.age_s) == (6, 40.0)
+    assert (caller.left_early, caller.left_early_age_s) == (2, 96.0)
+    assert (caller.refused, caller.refused_age_s) == (2, 97.0)

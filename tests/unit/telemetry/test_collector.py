@@ -194,7 +194,7 @@ def test_without_the_extra() -> None:
 
 
 def test_nothing_of_a_clients_context_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """OpenTelemetry warns of a tracestate that is none, and quotes it: with each request that a client likes to send."""
+    """OpenTelemetry warns of a tracestate that is none, and quotes it, with each request that a client sends so."""
     open_(A, {})
     headers = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate": "a b: canary"}
     TraceContextTextMapPropagator().extract(headers)

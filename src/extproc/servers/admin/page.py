@@ -8,13 +8,12 @@ from aiohttp import web
 from google.protobuf import json_format
 
 from extproc._gen.extproc.admin.v1 import admin_pb2
-from extproc.errors import PortInUseError
 from extproc.servers.admin.access import Access
 from extproc.servers.admin.page_document import Document, build_document
 from extproc.servers.admin.page_guard import EXPLAIN_PATH, find_refusal
 from extproc.servers.admin.requests import read_request
 from extproc.servers.admin.views import Views
-from extproc.servers.listen import hosts
+from extproc.servers.listen import open_site
 from extproc.values.admin import DecisionEvent
 
 SAFETY = {
@@ -63,14 +62,7 @@ class PageServer:
     async def start(self, address: str, port: int) -> int:
         """Opens the port and returns its number. Errors: PortInUseError."""
         self._document = build_document()
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, hosts(address), port, reuse_port=False)  # type: ignore[arg-type]
-        try:
-            await site.start()
-        except OSError as exc:
-            await self._runner.cleanup()
-            raise PortInUseError("the admin page", f"{address}:{port}", "admin-http-port") from exc
-        return int(self._runner.addresses[0][1])
+        return await open_site(self._runner, address, port, purpose="the admin page", setting="admin-http-port")
 
     async def stop(self) -> None:
         """Closes the port. Harmless when it was never opened."""

@@ -17,7 +17,7 @@ from extproc.telemetry.metrics import SourceState
 from extproc.values import admin
 from extproc.values.load import EngineLoad
 from extproc.values.request import RequestHead
-from extproc.values.snapshot import EndpointState
+from extproc.values.snapshot import EndpointState, Snapshot
 
 
 class Counts(Protocol):
@@ -96,16 +96,7 @@ class Views:
             is_ready=self._is_ready(),
             sources=tuple([self._view_source(name, state, now) for name, state in self._counts.sources.items()]),
             endpoints=tuple([self._view_endpoint(state, readings.get(state.endpoint.id), now) for state in states]),
-            models=tuple(
-                [
-                    admin.Model(
-                        id_,
-                        known.card.parent or "",
-                        tuple(sorted(each.name for each in (*known.candidates, *known.suspects))),
-                    )
-                    for id_, known in snapshot.models.items()
-                ]
-            ),
+            models=view_models(snapshot),
             aliases=tuple(
                 [
                     admin.Alias(name, tuple([admin.Target(each.model, each.weight) for each in alias.targets]))
@@ -140,25 +131,58 @@ class Views:
         return admin.Source(name, state.is_connected, age_s, state.problems)
 
     def _view_endpoint(self, state: EndpointState, reading: EngineLoad | None, now: float) -> admin.Endpoint:
-        endpoint = state.endpoint
-        answered_at_s = self._store.answered_at_s(endpoint.id)
-        return admin.Endpoint(
-            id=endpoint.id,
-            name=endpoint.name,
-            address=endpoint.address,
-            node=endpoint.node,
-            role=endpoint.role,
-            engine=endpoint.engine,
-            is_ready=state.is_ready,
-            is_confirmed=state.is_confirmed,
-            is_suspect=state.is_suspect,
-            models=tuple([card.id for card in state.cards]),
+        id_ = state.endpoint.id
+        answered_at_s = self._store.answered_at_s(id_)
+        return view_endpoint(
+            state,
             probe_age_s=None if answered_at_s is None else now - answered_at_s,
-            problem=state.problem,
             load=None if reading is None else _view_load(reading, now),
-            load_problem=self._reading_problem(endpoint.id),
-            in_flight=self._in_flight.count(endpoint.id) if self._in_flight.is_exact else None,
+            load_problem=self._reading_problem(id_),
+            in_flight=self._in_flight.count(id_) if self._in_flight.is_exact else None,
         )
+
+
+def view_endpoint(
+    state: EndpointState,
+    *,
+    probe_age_s: float | None = None,
+    load: admin.Load | None = None,
+    load_problem: str = "",
+    in_flight: int | None = None,
+) -> admin.Endpoint:
+    """An endpoint as its pool's snapshot has it, with what others know of it."""
+    endpoint = state.endpoint
+    return admin.Endpoint(
+        id=endpoint.id,
+        name=endpoint.name,
+        address=endpoint.address,
+        node=endpoint.node,
+        role=endpoint.role,
+        engine=endpoint.engine,
+        is_ready=state.is_ready,
+        is_confirmed=state.is_confirmed,
+        is_suspect=state.is_suspect,
+        models=tuple([card.id for card in state.cards]),
+        probe_age_s=probe_age_s,
+        problem=state.problem,
+        load=load,
+        load_problem=load_problem,
+        in_flight=in_flight,
+    )
+
+
+def view_models(snapshot: Snapshot) -> tuple[admin.Model, ...]:
+    """Every model, with the names of the endpoints that may get its requests, suspects among them."""
+    return tuple(
+        [
+            admin.Model(
+                id_,
+                known.card.parent or "",
+                tuple(sorted(each.name for each in (*known.candidates, *known.suspects))),
+            )
+            for id_, known in snapshot.models.items()
+        ]
+    )
 
 
 def _view_load(reading: EngineLoad, now: float) -> admin.Load:

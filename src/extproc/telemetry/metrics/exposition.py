@@ -42,7 +42,7 @@ def render(metrics: Iterable[Metric], *, is_openmetrics: bool) -> Iterator[str]:
 
 
 def _line(sample: Sample) -> str:
-    value = floatToGoString(sample.value)  # type: ignore[no-untyped-call]
+    value = floatToGoString(sample.value)  # type: ignore[no-untyped-call]  # the library's own has no types
     if not sample.labels:
         return f"{sample.name} {value}\n"
     labels = ",".join([f'{key}="{_escape(text)}"' for key, text in sorted(sample.labels.items())])

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from extproc._gen.extproc.admin.v1 import admin_pb2
-from extproc.cli.plain import plain
+from extproc.cli.wording import count, plain, tell_age
 
 SHOWN_OTHERS = 10
 """Endpoints that were not compared; of more, the rest is counted."""
@@ -27,11 +27,12 @@ def show_explanation(told: admin_pb2.Explanation, *, asked: str) -> None:
         console.print(_answer(told.answer))
     compared = [each for each in told.candidates if each.scores]
     others = [each for each in told.candidates if not each.scores and each.verdicts]
+    every = count(len(told.candidates), "endpoint")
     if compared:
-        console.print(Text(f"\n{len(compared)} of {_count(told)} compared, by {plain(told.picker)}", style="bold"))
+        console.print(Text(f"\n{len(compared)} of {every} compared, by {plain(told.picker)}", style="bold"))
         console.print(_compared(told, compared))
     if others:
-        console.print(Text(f"\n{len(others):,} of {_count(told)} not compared", style="bold"))
+        console.print(Text(f"\n{len(others):,} of {every} not compared", style="bold"))
         console.print(_others(others[:SHOWN_OTHERS]))
         if len(others) > SHOWN_OTHERS:
             console.print(Text(_rest(others[SHOWN_OTHERS:])))
@@ -50,17 +51,10 @@ def _headline(told: admin_pb2.Explanation, asked: str) -> Text:
 
 
 def _circumstances(told: admin_pb2.Explanation) -> str:
-    parts = [f"pool {plain(told.pool)}", f"snapshot {told.snapshot_version}, {_age(told.snapshot_age_s)} old"]
+    parts = [f"pool {plain(told.pool)}", f"snapshot {told.snapshot_version}, {tell_age(told.snapshot_age_s)} old"]
     if told.prompt_tokens:
         parts.append(f"prompt of about {told.prompt_tokens:,.0f} tokens")
     return " · ".join(parts)
-
-
-def _age(seconds: float) -> str:
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.1f} s"
 
 
 def _answer(answer: admin_pb2.Answer) -> Text:
@@ -104,13 +98,10 @@ def _others(rows: Sequence[admin_pb2.Candidate]) -> Table:
 def _rest(rows: Sequence[admin_pb2.Candidate]) -> str:
     """How many more there are, by what keeps them from the request."""
     counts = Counter(_obstacle(row).filter for row in rows)
-    return f"… and {len(rows):,} more: " + ", ".join(f"{plain(name)} {count:,}" for name, count in counts.most_common())
+    return f"… and {len(rows):,} more: " + ", ".join(
+        f"{plain(name)} {number:,}" for name, number in counts.most_common()
+    )
 
 
 def _obstacle(row: admin_pb2.Candidate) -> admin_pb2.Verdict:
     return next((verdict for verdict in row.verdicts if not verdict.allows), admin_pb2.Verdict())
-
-
-def _count(told: admin_pb2.Explanation) -> str:
-    number = len(told.candidates)
-    return f"{number:,} endpoint" + ("" if number == 1 else "s")

@@ -12,9 +12,10 @@ from rich.live import Live
 
 from extproc.cli.admin_client import AdminError, admin_options, open_admin
 from extproc.cli.durations import DURATION
-from extproc.cli.terminal_keys import Keys
-from extproc.cli.top_feed import MOST_DECISIONS, Feed, find_rate
-from extproc.cli.top_view import Frame, render
+from extproc.cli.top.feed import MOST_DECISIONS, Feed, find_rate
+from extproc.cli.top.keys import Keys
+from extproc.cli.top.view import Frame, render
+from extproc.cli.wording import LONGEST_ERROR, plain
 
 LEAST_INTERVAL_S = 0.1
 REFRESH_S = 0.25
@@ -42,13 +43,13 @@ def top(target: str, token_file: str | None, interval: float, once: bool, as_jso
         with open_admin(target, token_file) as client:
             snapshot = client.snapshot(most_decisions=MOST_DECISIONS)
     except AdminError as exc:
-        click.echo(str(exc), err=True)
+        click.echo(plain(str(exc), LONGEST_ERROR), err=True)
         raise click.exceptions.Exit(1) from exc
     if as_json:
-        plain = json_format.MessageToDict(
+        message = json_format.MessageToDict(
             snapshot, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
         )
-        click.echo(json.dumps(plain, indent=2))
+        click.echo(json.dumps(message, indent=2))
         return
     frame = Frame(target, snapshot, find_rate(None, snapshot))
     console.print(render(frame, width=console.width, height=console.height), soft_wrap=True)

@@ -7,7 +7,8 @@ from rich.console import Group
 from rich.text import Text
 
 from extproc._gen.extproc.admin.v1 import admin_pb2
-from extproc.cli.top_tables import clean, decision_lines, endpoint_lines, show_age, state_of
+from extproc.cli.top.tables import decision_lines, endpoint_lines, state_of
+from extproc.cli.wording import LONGEST_ERROR, plain, show_age
 from extproc.values.refusal import REFUSALS
 
 REFUSAL_CODES = frozenset(refusal.code for refusal in REFUSALS.values())
@@ -37,7 +38,7 @@ def render(frame: Frame, *, width: int, height: int) -> Group:
     silence = _silence_of(frame)
     snapshot = frame.snapshot
     if snapshot is None:
-        return Group(*silence or [Text(f"asking {clean(frame.target)} …")])
+        return Group(*silence or [Text(f"asking {plain(frame.target)} …")])
     head = [*silence, *_head_of(snapshot, frame.decisions_per_s), *_warnings_of(snapshot), Text()]
     rest = height - len(head) - 3  # titles of both tables and a line between
     decisions = list(snapshot.decisions)[: max(LEAST_DECISIONS, rest // 3)]
@@ -52,14 +53,14 @@ def render(frame: Frame, *, width: int, height: int) -> Group:
 def _silence_of(frame: Frame) -> list[Text]:
     if not frame.error:
         return []
-    return [Text(f"no answer since {show_age(frame.silent_s)}: {clean(frame.error)}", "bold red")]
+    return [Text(f"no answer since {show_age(frame.silent_s)}: {plain(frame.error, LONGEST_ERROR)}", "bold red")]
 
 
 def _head_of(snapshot: admin_pb2.Snapshot, per_s: float | None) -> Iterator[Text]:
     ready = sum(state_of(each)[0] == "ready" for each in snapshot.endpoints)
     is_whole = ready == len(snapshot.endpoints) > 0
     yield Text.assemble(
-        (clean(snapshot.pool), "bold"),
+        (plain(snapshot.pool), "bold"),
         "   ",
         ("ready", "green") if snapshot.is_ready else ("not ready", "bold red"),
         "   ",
@@ -96,13 +97,13 @@ def _warnings_of(snapshot: admin_pb2.Snapshot) -> list[Text]:
     for source in snapshot.sources:
         age = f", last read {show_age(source.age_s)} ago" if source.HasField("age_s") else ""
         if not source.is_connected:
-            warnings.append(Text(f"source {clean(source.name)} is not connected{age}", "bold red"))
-        warnings.extend(Text(f"source {clean(source.name)}: {clean(problem)}", "red") for problem in source.problems)
+            warnings.append(Text(f"source {plain(source.name)} is not connected{age}", "bold red"))
+        warnings.extend(Text(f"source {plain(source.name)}: {plain(problem)}", "red") for problem in source.problems)
     if not snapshot.is_synced and not warnings:
         warnings.append(Text("the pool has not been read yet", "yellow"))
     file = snapshot.config_file
-    warnings.extend(Text(f"{clean(file.path)}: {clean(problem)}", "red") for problem in file.problems)
-    if idle := [clean(model.id) for model in snapshot.models if not model.endpoints]:
+    warnings.extend(Text(f"{plain(file.path)}: {plain(problem)}", "red") for problem in file.problems)
+    if idle := [plain(model.id) for model in snapshot.models if not model.endpoints]:
         warnings.append(Text(f"no ready endpoint for: {', '.join(idle)}", "bold red"))
     if len(warnings) > MOST_WARNINGS:
         left_out = len(warnings) - MOST_WARNINGS + 1

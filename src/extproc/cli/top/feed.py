@@ -8,7 +8,7 @@ import click
 
 from extproc._gen.extproc.admin.v1 import admin_pb2
 from extproc.cli.admin_client import AdminClient, AdminError
-from extproc.cli.top_view import Frame, count_decided
+from extproc.cli.top.view import Frame, count_decided
 
 MOST_DECISIONS = 50
 LONGEST_GOODBYE_S = 0.5

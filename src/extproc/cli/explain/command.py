@@ -13,10 +13,10 @@ from google.protobuf.json_format import MessageToJson
 
 from extproc._gen.extproc.admin.v1 import admin_pb2
 from extproc.cli.admin_client import AdminError, admin_options, open_admin
-from extproc.cli.explain_view import show_explanation
+from extproc.cli.explain.offline import Knowledge, learn
+from extproc.cli.explain.view import show_explanation
 from extproc.cli.flags import read_settings
-from extproc.cli.offline import Knowledge, learn
-from extproc.cli.plain import plain
+from extproc.cli.wording import LONGEST_ERROR, plain
 from extproc.director.explain import Explainer
 from extproc.errors import ConfigError, Problem
 from extproc.parsers.request import METHODS_WITHOUT_BODY
@@ -27,7 +27,6 @@ from extproc.values.endpoint import canonical_address
 
 LARGEST_BODY_BYTES = 2 << 20
 """The admin service takes messages of up to 4 MiB, and what stands around the body must fit in as well."""
-LONGEST_ERROR = 1000
 MODELS_PATH = "/v1/models"
 RUNNING_ONLY = ("target", "token_file")
 

@@ -8,6 +8,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from extproc._gen.extproc.admin.v1 import admin_pb2
+from extproc.cli.wording import plain, show_age
 
 UNKNOWN = "-"
 
@@ -22,29 +23,14 @@ Cell = tuple[str, str]
 """A text and its style."""
 
 
-def clean(text: str) -> str:
-    """`text` with nothing in it that a terminal would obey: names come from engines and from clients."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
-def show_age(seconds: float) -> str:
-    """A duration in at most four letters: 0.4s, 12s, 5m, 3h, 20d."""
-    if seconds < 9.95:
-        return f"{max(0.0, seconds):.1f}s"
-    for unit, size, most in (("s", 1, 100), ("m", 60, 100), ("h", 3600, 48)):
-        if seconds / size < most:
-            return f"{seconds / size:.0f}{unit}"
-    return f"{seconds / 86400:.0f}d"
-
-
 def state_of(endpoint: admin_pb2.Endpoint) -> tuple[str, str, int]:
     """In a word, with its style and how bad it is."""
     if not endpoint.is_ready:
         return "not ready", "bold red", 3
-    if endpoint.is_suspect:
-        return "suspect", "bold red", 2
     if not endpoint.is_confirmed:
         return "unconfirmed", "yellow", 1
+    if endpoint.is_suspect:
+        return "suspect", "bold red", 2
     return "ready", "green", 0
 
 
@@ -52,7 +38,7 @@ def _problem_of(endpoint: admin_pb2.Endpoint) -> str:
     problems = [endpoint.problem] if endpoint.problem else []
     if endpoint.load_problem and endpoint.load_problem != endpoint.problem:
         problems.append(f"metrics: {endpoint.load_problem}")
-    return clean("; ".join(problems))
+    return plain("; ".join(problems))
 
 
 def endpoint_lines(snapshot: admin_pb2.Snapshot, width: int, most: int) -> Iterator[Text]:
@@ -96,8 +82,8 @@ def _cells_of(endpoint: admin_pb2.Endpoint, has_open: bool, columns: Sequence[_C
     load, (state, style, _) = endpoint.load, state_of(endpoint)
     is_told = endpoint.HasField("load")
     cells = [
-        (_shorten(clean(endpoint.name), columns[0].width), ""),
-        (clean(", ".join(endpoint.models)) or UNKNOWN, ""),
+        (_shorten(plain(endpoint.name), columns[0].width), ""),
+        (plain(", ".join(endpoint.models)) or UNKNOWN, ""),
         (state, style),
         (f"{load.waiting:.0f}" if is_told and load.HasField("waiting") else UNKNOWN, ""),
         (f"{load.running:.0f}" if is_told and load.HasField("running") else UNKNOWN, ""),
@@ -123,11 +109,11 @@ def decision_lines(decisions: Sequence[admin_pb2.DecisionEvent], width: int) -> 
         yield Text("no decisions yet")
     for each in decisions:
         is_refused = bool(each.reason)
-        where = clean(each.endpoint or each.reason or each.path)
+        where = plain(each.endpoint or each.reason or each.path)
         cells = [
             (time.strftime("%H:%M:%S", time.localtime(each.at_unix_s)), ""),
-            (clean(each.named_model or each.model) or UNKNOWN, ""),
-            (clean(each.outcome), "yellow" if is_refused else ""),
+            (plain(each.named_model or each.model) or UNKNOWN, ""),
+            (plain(each.outcome), "yellow" if is_refused else ""),
             (_shorten(where, columns[3].width), ""),
             (f"{each.seconds * 1000:.1f}", ""),
         ]

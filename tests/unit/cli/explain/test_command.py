@@ -1,29 +1,23 @@
-"""cli/explain: what is asked for by which options, how the answer reads on 80 columns, and the exit codes."""
+"""cli/explain/command: what is asked for by which options, what is answered, and the exit codes."""
 
-import asyncio
 import json
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
 
-import grpc
 import pytest
 from click.testing import CliRunner, Result
+from tests.unit.cli.serving import SHOWN, Refusing, serving
 from tests.unit.known import answered, endpoint, known_after, listed, round_of
 
 from extproc._gen.extproc.admin.v1 import admin_pb2, admin_pb2_grpc
 from extproc.cli import main
-from extproc.cli.explain_view import SHOWN_OTHERS, show_explanation
 from extproc.director.decider import Decider
 from extproc.director.explain import Explainer
 from extproc.servers.admin.messages import to_message
 from extproc.servers.admin.requests import read_request
 from extproc.settings.schema import Settings
-from extproc.sim.engine import EngineSettings
-from extproc.sim.server import SimServer
 from extproc.values.request import RequestHead
 
 NOW = 100.0
@@ -48,20 +42,6 @@ class Admin(admin_pb2_grpc.AdminServicer):
         head, body = read_request(request)
         told = Explainer(Decider(Settings())).explain(head, body, self.snapshot, now=NOW, rng=Random(0))
         return to_message(told, admin_pb2.Explanation)
-
-
-@contextmanager
-def serving(admin: Admin) -> Iterator[str]:
-    """`host:port` of a server."""
-    server = grpc.server(ThreadPoolExecutor(1))
-    add: Any = admin_pb2_grpc.add_AdminServicer_to_server  # protoc writes no types of services
-    add(admin, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        server.stop(None).wait()
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +149,13 @@ def test_nobody_answers() -> None:
     assert "--endpoints-file" in result.stderr
 
 
+def test_what_a_service_says_of_a_failure_stays_on_one_line() -> None:
+    with serving(Refusing()) as address:
+        result = run("--target", address, "--model", "m")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"{address}: PERMISSION_DENIED: {SHOWN}\n")
+
+
 # What is answered.
 @pytest.mark.parametrize(
     ("options", "code", "lines"),
@@ -228,160 +215,3 @@ def test_json_is_the_message_with_its_own_names(target: str, model: str, code: i
     assert told["named_model"] == model
     assert [row["choice"] for row in told["candidates"]] == ([1, 0] if code == 0 else [0, 0])
     assert {"held_s", "destination", "prompt_tokens"} <= told.keys(), "what is 0 or empty is there, too"
-
-
-# On a terminal.
-HOSTILE = "evil\x1b]0;title\x07\u202e[red]\n"
-
-
-def shown(
-    told: admin_pb2.Explanation,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    *,
-    columns: int = 80,
-) -> str:
-    monkeypatch.setenv("COLUMNS", str(columns))
-    show_explanation(told, asked=f"GET {HOSTILE}")
-    return capsys.readouterr().out
-
-
-def verdicts(*, no: str = "") -> list[admin_pb2.Verdict]:
-    said = [admin_pb2.Verdict(filter="ready", allows=True)]
-    return [*said, admin_pb2.Verdict(filter=no, allows=False, why=f"{HOSTILE} that is so")] if no else said
-
-
-def large() -> admin_pb2.Explanation:
-    """Many scorers, long names, 500 endpoints of which 16 are compared."""
-    scorers = [admin_pb2.Scorer(name=name, weight=2.5) for name in ("first-token", "kv-cache", "lora-affinity") * 2]
-    pods = [f"vllm-llama-3-70b-instruct-awq-7f9c8d5b64-x2{number:03}" for number in range(500)]
-    rows = [
-        admin_pb2.Candidate(
-            name=name,
-            address=f"192.168.100.200:{8000 + number}",
-            verdicts=verdicts(),
-            scores=[0.123456] * len(scorers),
-            total=12.3456,
-            choice=1 if number == 0 else 0,
-            cached_tokens=123456.0,
-        )
-        for number, name in enumerate(pods[:16])
-    ]
-    rows += [
-        admin_pb2.Candidate(name=name, address="192.168.100.200:8000", verdicts=verdicts(no="compared"))
-        for name in pods[16:100]
-    ]
-    rows += [
-        admin_pb2.Candidate(name=name, address="192.168.100.200:8000", verdicts=verdicts(no="model"))
-        for name in pods[100:]
-    ]
-    return admin_pb2.Explanation(
-        pool="a-namespace/a-pool",
-        named_model="a-model",
-        outcome="routed",
-        why="why " * 99,
-        destination="192.168.100.200:8000",
-        endpoint=pods[0],
-        scorers=scorers,
-        picker="max-score",
-        compared=16,
-        candidates=rows,
-        prompt_tokens=1234.5,
-        snapshot_age_s=400.0,
-    )
-
-
-def test_a_large_pool_stays_within_80_columns(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = shown(large(), capsys, monkeypatch)
-    lines = text.splitlines()
-    assert max(map(len, lines)) <= 80
-    assert "…" not in text.partition("not compared")[0], "nothing is cut"
-    assert "16 of 500 endpoints compared, by max-score" in text
-    assert "484 of 500 endpoints not compared" in text
-    assert lines[-1] == f"… and {484 - SHOWN_OTHERS} more: model 400, compared {84 - SHOWN_OTHERS}"
-    assert len(lines) < 120
-    assert "snapshot 0, 7 min old · prompt of about 1,234 tokens" in text
-
-
-@pytest.mark.parametrize(
-    "field", ["named_model", "model", "why", "endpoint", "destination", "pool", "picker", "outcome"]
-)
-def test_nothing_in_a_text_reaches_the_terminal_as_a_command(
-    field: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told = large()
-    if field == "outcome":
-        told.answer.SetInParent()
-    setattr(told, field, HOSTILE)
-    text = shown(told, capsys, monkeypatch)
-    assert not {each for each in text if not each.isprintable()} - {"\n"}
-    assert "evil\\x1b]0;title\\x07\\u202e[red]\\n" in text.replace("\n", "")
-
-
-def test_nothing_in_a_row_or_an_answer_reaches_the_terminal_as_a_command(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rows = [
-        admin_pb2.Candidate(name=HOSTILE, address=HOSTILE, verdicts=verdicts(), scores=[1.0], total=1.0),
-        admin_pb2.Candidate(name=HOSTILE, address=HOSTILE, verdicts=verdicts(no=HOSTILE)),
-    ]
-    answer = admin_pb2.Answer(status=404, headers={HOSTILE: HOSTILE}, body=HOSTILE.encode() + b"\xff" + b"x" * 9999)
-    told = admin_pb2.Explanation(
-        outcome="x", candidates=rows, answer=answer, scorers=[admin_pb2.Scorer(name=HOSTILE, weight=1.0)]
-    )
-    text = shown(told, capsys, monkeypatch, columns=1000)
-    assert not {each for each in text if not each.isprintable()} - {"\n"}
-    assert text.count("[red]") == 10, "where it stands in the request, the rows, the scorer and the answer"
-    assert text.count("x" * 100) < 30, "a long body is cut"
-    assert "GET evil\\x1b" in text
-
-
-# Without a running picker.
-def write_pool(folder: Path, **addresses: str) -> str:
-    rows = [f"{{name: {name}, address: '{address}'}}" for name, address in addresses.items()]
-    file = folder / "endpoints.yaml"
-    file.write_text(f"pools: [{{name: demo, endpoints: [{', '.join(rows)}]}}]")
-    return str(file)
-
-
-async def test_from_an_endpoints_file_every_engine_is_asked_once(tmp_path: Path) -> None:
-    async with (
-        SimServer(EngineSettings(models=("phi",))) as phi,
-        SimServer(EngineSettings(models=("gemma",), api_key="k")) as locked,
-    ):
-        file = write_pool(tmp_path, phi=phi.address, locked=locked.address, gone="127.0.0.1:1")
-        routed = await asyncio.to_thread(run, "--endpoints-file", file, "--model", "phi", "--json")
-        refused = await asyncio.to_thread(
-            run, "--endpoints-file", file, "--model", "chat", "--config-text", "requests: {aliases: {chat: gemma}}"
-        )
-    told = json.loads(routed.stdout)
-    assert (routed.exit_code, told["endpoint"], told["pool"], told["held_s"]) == (0, "phi", "default/demo", 0.0)
-    kept = {row["name"]: row["verdicts"][-1] for row in told["candidates"]}
-    assert {name: verdict["filter"] for name, verdict in kept.items()} == {
-        "phi": "suspect",
-        "locked": "confirmed",
-        "gone": "ready",
-    }
-    assert "unauthorized: status 401" in kept["locked"]["why"]
-    assert "refused" in kept["gone"]["why"]
-    assert routed.stderr.startswith("the load of gone: refused")
-    assert refused.exit_code == 1
-    assert refused.stdout.startswith("chat (as gemma) → 404 model_not_found")
-    assert "waits" not in refused.stdout, "they have just been asked"
-
-
-@pytest.mark.parametrize(
-    ("interval", "score"), [pytest.param("500ms", 1.0, id="read"), pytest.param("0s", 0.5, id="not wanted")]
-)
-async def test_the_loads_of_engines_are_read_where_settings_want_it(
-    tmp_path: Path, interval: str, score: float
-) -> None:
-    """Nobody waits there; where that is not known, the score is in the middle."""
-    config = f"{{scheduling: {{scorers: [{{name: queue, weight: 1}}]}}, probes: {{metrics: {{interval: {interval}}}}}}}"
-    async with SimServer(EngineSettings(models=("phi",))) as phi:
-        file = write_pool(tmp_path, phi=phi.address)
-        options = ("--endpoints-file", file, "--model", "phi", "--json", "--config-text", config)
-        told = json.loads((await asyncio.to_thread(run, *options)).stdout)
-    assert told["candidates"][0]["scores"] == [score]
