@@ -142,7 +142,7 @@ class Site:
 
     async def idle(self) -> None:
         """Returns when no stream is open."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while self.service.open_streams:
                 await asyncio.sleep(0)
 
@@ -361,7 +361,7 @@ async def read(call: Any) -> ProcessingResponse:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not condition():
             await asyncio.sleep(0)
 
@@ -457,7 +457,7 @@ async def test_what_the_gateway_answers_itself_is_let_pass() -> None:
 async def test_a_compressed_body_does_not_hold_up_the_others() -> None:
     """It is read elsewhere: another request is answered while a bomb is being inflated."""
     bomb = gzip.compress(b" " * (60 << 20), compresslevel=1)
-    async with Site(max_body_bytes=64 << 20).serve() as site:
+    async with Site(max_body_bytes=64 << 20, timeout_s=60.0).serve() as site:
         site.list_models("phi")
         encoded = build_requests("POST", PATH, {"content-encoding": "gzip"}, bomb)
         bombs = [await site.send(*encoded) for _ in range(4)]

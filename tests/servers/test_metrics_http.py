@@ -22,6 +22,8 @@ from extproc.app import build
 from extproc.registry.changes import PoolListed
 from extproc.servers.metrics_http import MetricsServer
 from extproc.settings.load import load
+from extproc.settings.telling import TelemetrySettings
+from extproc.telemetry.logs import configure_logs
 from extproc.telemetry.metrics.exposition import PART_LINES
 from extproc.values.decision import Route, Scores, Work
 
@@ -137,3 +139,53 @@ async def test_a_picker_tells_what_it_has_in_mind_and_how_late_it_is(tmp_path: P
     app.stop()
     app.stop()
     await running
+
+
+class Fixed(Collector):
+    """One metric, the same at each scrape."""
+
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
+
+    def collect(self) -> Iterable[Metric]:
+        yield self._metric
+
+
+class Defect(Collector):
+    """A metric that cannot be read."""
+
+    def collect(self) -> Iterable[Metric]:
+        raise ZeroDivisionError
+
+
+async def test_a_defect_is_a_500_and_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs(TelemetrySettings())
+    registry = CollectorRegistry()
+    registry.register(Defect())
+    server = MetricsServer(registry)
+    port = await server.start("127.0.0.1", 0)
+    try:
+        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as response:
+            assert (response.status, await response.text()) == (500, "internal error: the picker's log has it\n")
+    finally:
+        await server.stop()
+    logged = capsys.readouterr().err
+    assert "a request could not be answered path=/metrics" in logged
+    assert "ZeroDivisionError" in logged
+
+
+async def test_somebody_who_does_not_read_holds_up_no_stop() -> None:
+    """aiohttp would wait for a minute, twice, and Kubernetes would kill the process."""
+    registry = CollectorRegistry()
+    gauge = GaugeMetricFamily("large", "x" * 1000, labels=["name"])
+    for number in range(20_000):
+        gauge.add_metric([f"{number:0100}"], 1.0)
+    registry.register(Fixed(gauge))
+    server = MetricsServer(registry)
+    port = await server.start("127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1)
+    writer.write(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n" * 20)
+    await reader.readexactly(1)
+    async with asyncio.timeout(30):
+        await server.stop()
+    writer.transport.abort()

@@ -1,12 +1,18 @@
 """Opening gRPC and HTTP servers on ports that nobody else has."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import grpc
 from aiohttp import web
 
 from extproc.errors import PortInUseError
+from extproc.telemetry.logs import Log
+
+STOP_TIMEOUT_S = 1.0
+"""Who has not sent the end of a request, or does not read the answer, is waited for so long: twice, by aiohttp."""
+
+_log = Log("servers.listen")
 
 
 def build_grpc_server(
@@ -58,6 +64,27 @@ def open_port(
     except RuntimeError as exc:
         raise PortInUseError(purpose, f"{address}:{port}", setting) from exc
     return int(opened)
+
+
+def build_runner(app: web.Application) -> web.AppRunner:
+    """Runs `app`: a defect in answering is logged and answered 500, and who does not read on is not waited for long
+    when the server stops.
+    """
+    app.middlewares.insert(0, _tell_failures)  # around all others
+    return web.AppRunner(app, access_log=None, shutdown_timeout=STOP_TIMEOUT_S)
+
+
+@web.middleware
+async def _tell_failures(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except web.HTTPException:
+        raise
+    except Exception:  # noqa: BLE001 - aiohttp's own words would quote what clients sent, and are not logged
+        _log.exception("a request could not be answered", path=request.path)
+        return web.Response(status=500, text="internal error: the picker's log has it\n")
 
 
 async def open_site(runner: web.AppRunner, address: str, port: int, *, purpose: str, setting: str) -> int:

@@ -5,7 +5,7 @@ import asyncio
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from extproc.servers.listen import open_site
+from extproc.servers.listen import build_runner, open_site
 from extproc.telemetry.metrics.exposition import CONTENT_TYPES, render, wants_openmetrics
 
 
@@ -16,7 +16,7 @@ class MetricsServer:
         self._registry = registry
         app = web.Application()
         app.router.add_get("/metrics", self._render)
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = build_runner(app)
 
     async def start(self, address: str, port: int) -> int:
         """Opens the port and returns its number. Errors: PortInUseError."""

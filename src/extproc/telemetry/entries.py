@@ -12,6 +12,8 @@ from extproc.values.endpoint import Endpoint
 from extproc.values.refusal import REFUSALS, Reason, Reject
 
 MOST_BEST = 5
+MOST_KEPT = 32
+"""Of a decision among more candidates only the best are kept: a data plane can name thousands as its subset."""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -46,6 +48,8 @@ def shorten(decided: Decided) -> Entry:
     scores, reason, status = None, None, 0
     if isinstance(outcome, Route):
         endpoints, scores = outcome.endpoints, outcome.scores
+        if len(scores.totals) > MOST_KEPT:
+            scores = _only_best(scores)
     elif isinstance(outcome, Reject):
         reason = outcome.reason
     else:
@@ -87,6 +91,12 @@ def tell(entry: Entry, *, at_unix_s: float, left_out: int = 0) -> DecisionEvent:
         best=rank(entry.scores) if entry.scores is not None else (),
         left_out=left_out,
     )
+
+
+def _only_best(scores: Scores) -> Scores:
+    best = nlargest(MOST_BEST, range(len(scores.totals)), key=scores.totals.__getitem__)
+    candidates, totals = scores.candidates, scores.totals
+    return Scores(tuple([candidates[index] for index in best]), {}, tuple([totals[index] for index in best]))
 
 
 def rank(scores: Scores) -> tuple[Ranked, ...]:

@@ -88,6 +88,25 @@ async def test_of_many_endpoints_none_is_lost_and_others_are_served_meanwhile(si
     assert turns == 3
 
 
+async def test_of_many_candidates_none_is_lost_and_others_are_served_meanwhile(site: AdminSite) -> None:
+    rows = tuple([admin.Candidate(f"{number:05}", "10.0.0.1:80", ()) for number in range(2 * PIECE + 1)])
+    site.explanations.says = admin.Explanation("default/test", 1, 0.0, "phi", "phi", "routed", "", candidates=rows)
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    context: Any = None
+    others = asyncio.create_task(count_turns())
+    told = await AdminService(site.views).Explain(admin_pb2.ExplainRequest(model="phi"), context)
+    others.cancel()
+    assert [each.name for each in told.candidates] == [row.name for row in rows]
+    assert turns == 3
+
+
 @pytest.mark.parametrize(("asked", "told"), [(0, 0), (2, 2), (1000, 5)])
 async def test_the_last_decisions_come_with_the_snapshot_if_asked_for(site: AdminSite, asked: int, told: int) -> None:
     site.decide(4)

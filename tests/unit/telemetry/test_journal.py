@@ -9,6 +9,7 @@ from tests.unit.known import answered, endpoint, failed, gone, known_after, list
 from extproc.registry.changes import Failure, NamesListed
 from extproc.registry.reduce import reduce
 from extproc.telemetry.decided import Decided
+from extproc.telemetry.entries import MOST_KEPT, shorten
 from extproc.telemetry.journal import (
     DEFAULT_PER_S,
     MOST_CHANGES,
@@ -22,6 +23,7 @@ from extproc.telemetry.journal import (
 )
 from extproc.values.admin import DecisionEvent
 from extproc.values.decision import Reply, Route, Scores
+from extproc.values.endpoint import Endpoint
 from extproc.values.names import Alias, Target
 from extproc.values.refusal import Reason, Reject
 from extproc.values.request import RequestHead
@@ -114,6 +116,16 @@ def test_of_many_candidates_the_best_five_are_told(journal: Journal) -> None:
     journal.note_decision(decided(Route((endpoints[1],), Scores(endpoints, {}, totals))))
     [event] = journal.decisions()
     assert [each.endpoint for each in event.best] == ["b", "d", "f", "g", "h"]
+
+
+def test_of_thousands_of_candidates_only_the_best_are_kept() -> None:
+    """A data plane can name all of a pool as its subset: 200 such decisions would hold 100 MB."""
+    endpoints = tuple(Endpoint(str(number), str(number), "10.0.0.1:80") for number in range(MOST_KEPT + 1))
+    totals = tuple(float(number % 7) for number in range(MOST_KEPT + 1))
+    scores = Scores(endpoints, {"queue": totals}, totals)
+    kept = shorten(decided(Route((endpoints[0],), scores))).scores
+    assert kept == Scores(tuple(endpoints[index] for index in (6, 13, 20, 27, 5)), {}, (6.0, 6.0, 6.0, 6.0, 5.0))
+    assert shorten(decided(ROUTED)).scores is ROUTED.scores
 
 
 @pytest.mark.parametrize(

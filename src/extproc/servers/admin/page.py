@@ -1,5 +1,6 @@
 """The page, and the JSON that it shows, over HTTP."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 
@@ -13,7 +14,7 @@ from extproc.servers.admin.page_document import Document, build_document
 from extproc.servers.admin.page_guard import EXPLAIN_PATH, find_refusal
 from extproc.servers.admin.requests import read_request
 from extproc.servers.admin.views import Views
-from extproc.servers.listen import open_site
+from extproc.servers.listen import build_runner, open_site
 from extproc.values.admin import DecisionEvent
 
 SAFETY = {
@@ -28,8 +29,6 @@ SAFETY = {
 """Headers of every answer."""
 
 LARGEST_EXPLAIN_BYTES = 1 << 20
-STOP_TIMEOUT_S = 1.0
-"""Somebody who has not sent the end of a request is not waited for longer."""
 
 
 class Decisions(msgspec.Struct, frozen=True):
@@ -54,7 +53,7 @@ class PageServer:
         app.router.add_get("/api/decisions", self._tell_decisions)
         app.router.add_post(EXPLAIN_PATH, self._explain)
         app.on_response_prepare.append(self._add_safety)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_TIMEOUT_S)
+        self._runner = build_runner(app)
 
     def __repr__(self) -> str:
         return f"<PageServer of {self._views!r}>"
@@ -89,7 +88,9 @@ class PageServer:
     # differ at each look.
 
     async def _tell_snapshot(self, _request: web.Request) -> web.Response:
-        return _answer_json(self._views.snapshot())
+        snapshot = self._views.snapshot()
+        await asyncio.sleep(0)  # requests go first: either half takes 10 ms at 5,000 endpoints
+        return _answer_json(snapshot)
 
     async def _tell_decisions(self, request: web.Request) -> web.Response:
         after = request.query.get("after", "0")

@@ -77,6 +77,8 @@ class Views:
         self._clock = clock
         self._rng = rng
         self._began_at_s = clock()
+        self._inflating = asyncio.Semaphore()
+        """One compressed body at a time: each can take a second of a core, and tens of megabytes."""
 
     def __repr__(self) -> str:
         return f"<Views of {self._store!r}>"
@@ -118,7 +120,8 @@ class Views:
         """Where this request would go now, and why. A compressed body is read in a thread, as that of a real one is."""
         now, parsed = self._clock(), None
         if "content-encoding" in head.headers:
-            parsed = await asyncio.to_thread(self._explainer.read, head, body, now=now)
+            async with self._inflating:
+                parsed = await asyncio.to_thread(self._explainer.read, head, body, now=now)
         snapshot = self._store.snapshot
         return self._explainer.explain(head, body, snapshot, now=now, rng=self._rng, parsed=parsed)
 
