@@ -36,6 +36,13 @@ async def examine(picker: Picker, envoy: Envoy | None = None, *, seen: int = 0) 
     return judged(evidence)
 
 
+async def until_configured(picker: Picker, text: str) -> None:
+    """Returns once this stands in the settings that are in effect."""
+    async with asyncio.timeout(20):
+        while text not in (await asyncio.to_thread(_ask, picker.admin_address))[0].yaml:
+            await asyncio.sleep(0.05)
+
+
 def _ask(target: str) -> tuple[admin_pb2.Config, admin_pb2.Snapshot]:
     with open_admin(target, None) as client:
         return client.config(), client.snapshot()
@@ -105,13 +112,16 @@ async def ports_of(envoy: Envoy) -> dict[str, int]:
     return {each["name"]: each["local_address"]["socket_address"]["port_value"] for each in found}
 
 
-async def ask(port: int, *, times: int = 1, timeout_s: float = 10.0) -> list[int]:
+async def ask(
+    port: int, *, times: int = 1, timeout_s: float = 10.0, headers: Mapping[str, str] | None = None
+) -> list[int]:
     """Statuses of chat completions, one after the other; 0 where nothing came in time."""
     statuses = []
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(timeout_s)) as session:
         for _ in range(times):
             try:
-                async with session.post(f"http://127.0.0.1:{port}/v1/chat/completions", data=CHAT) as response:
+                url = f"http://127.0.0.1:{port}/v1/chat/completions"
+                async with session.post(url, data=CHAT, headers=headers) as response:
                     await response.read()
                     statuses.append(response.status)
             except TimeoutError:

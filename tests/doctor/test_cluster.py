@@ -25,6 +25,7 @@ from tests.unit.cli.doctor.given import endpoint, evidence, snapshot
 
 from extproc.cli.doctor import pods, pool, rights
 from extproc.cli.doctor.cluster import ClusterFacts, ClusterReader
+from extproc.cli.doctor.questions import MOST_PAGES
 from extproc.cli.doctor.verdict import Verdict
 from extproc.sources.kubernetes.access import find_access
 from extproc.sources.kubernetes.pools import Selection
@@ -50,9 +51,11 @@ class Site:
         await self.cluster.create(pod("phi-0", LABELS, "10.0.0.1"))
         serve_picker(self.cluster, 9002)
 
-    async def read(self, *, group: str | None = None, selection: Selection | None = None) -> ClusterFacts:
+    async def read(
+        self, *, group: str | None = None, selection: Selection | None = None, most_pages: int = MOST_PAGES
+    ) -> ClusterFacts:
         access = find_access(str(self._kubeconfig), environ={}, home=Path("/"))
-        reader = ClusterReader(access, self.cluster.namespace, is_pickers=True)
+        reader = ClusterReader(access, self.cluster.namespace, is_pickers=True, most_pages=most_pages)
         return await reader.read(pool="llm", group=group, selection=selection, own_pod="picker-0")
 
     async def judge(self, *, group: str | None = None, **given: Any) -> dict[str, Verdict]:
@@ -73,7 +76,6 @@ async def test_a_pool_that_is_well(site: Site) -> None:
     verdicts = await site.judge()
     assert {name: verdict.state for name, verdict in verdicts.items() if verdict.state != "ok"} == {}
     assert site.cluster.double is not None
-    assert not [seen for seen in site.cluster.double.requests if seen.method != "GET" and seen.authorization is None]
     asked = [seen for seen in site.cluster.double.requests if f"Bearer {site.cluster.token}" == seen.authorization]
     assert {seen.verb for seen in asked} == {"get", "list", "watch"}
 
@@ -122,6 +124,8 @@ async def test_a_token_that_is_not_taken(site: Site) -> None:
     verdict = (await site.judge())["Kubernetes"]
     assert (verdict.state, "401" in verdict.evidence) == ("fault", True)
     assert site.cluster.token not in str(verdict)
+    site.cluster.double.rotate_token(site.cluster.token)
+    assert (await site.judge())["Kubernetes"].state == "ok"
 
 
 async def test_a_pool_that_is_missing(site: Site) -> None:
@@ -162,6 +166,22 @@ async def test_pods_that_are_not_ready(site: Site) -> None:
     await site.cluster.delete(PODS, "phi-0")
     verdict = (await site.judge())["ready pods"]
     assert (verdict.state, "phi-0 (terminating)" in verdict.evidence) == ("fault", True)
+
+
+async def test_pods_beyond_the_first_page(site: Site) -> None:
+    """Lists come in pages of 500, by name."""
+    await site.set_up()
+    assert site.cluster.double is not None
+    for number in range(520):
+        each = pod(f"vllm-{number:03}", LABELS, "10.0.0.2", number < 505, namespace=site.cluster.namespace)
+        site.cluster.double.create(each)
+    verdicts = await site.judge()
+    assert "matches 521 pods" in verdicts["selector"].evidence
+    assert verdicts["ready pods"].state == "warning"
+    assert verdicts["ready pods"].evidence.startswith("506 of 521; not vllm-505 ")
+    for most_pages, has_more, count in ((1, True, 500), (2, False, 521)):
+        facts = await site.read(most_pages=most_pages)
+        assert (facts.has_more_pods, len(facts.pods or ())) == (has_more, count)
 
 
 async def test_a_pool_that_names_another_picker(site: Site) -> None:

@@ -2,15 +2,19 @@
 
 import asyncio
 import json
-from contextlib import AsyncExitStack
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import yaml
 from tests.api_objects import PODS, POOLS_V1, pod, pool_v1
 from tests.cluster import double_cluster
 from tests.doctor.running import diagnose, of, read_states, run_doctor, until_known
 from tests.doctor.services import serve_picker
-from tests.doctor.test_engines import drop, engine
+from tests.doctor.sidecar import sidecar
+from tests.doctor.test_engines import drop, engine, mesh_identity
 from tests.doctor.test_ports import grpc_server
 from tests.e2e.picker import Picker
 from tests.e2e.pods import LABELS, POOL, PodServer, Site, addresses
@@ -20,10 +24,6 @@ from extproc.cli.demo.ports import EXT_PROC, HEALTH, choose_ports
 from extproc.sim.engine import EngineSettings
 from extproc.sim.failures import Failures
 from extproc.sim.server import SimServer
-
-HASTY = {"probes": {"models": {"interval": "300ms"}}}
-"""An empty list of models is believed when it comes twice."""
-
 
 NOBODY = """
 apiVersion: v1
@@ -35,11 +35,33 @@ current-context: x
 """
 
 
-def fixed_ports(*, tls: bool) -> tuple[str, ...]:
-    """Flags of ports that the settings name, as those that the system chooses are not in them."""
-    ports = choose_ports({EXT_PROC: 0, HEALTH: 0}, anywhere=True)
-    secure = (f"--secure-serving={str(tls).lower()}",)
-    return (*secure, f"--grpc-port={ports[EXT_PROC]}", f"--grpc-health-port={ports[HEALTH]}")
+async def start_picker(
+    stack: AsyncExitStack, *, tls: bool, flags: Sequence[str] = (), **given: Any
+) -> tuple[Picker, Mapping[str, int]]:
+    """A picker on ports that its settings name, as those that the system chooses are not in them; and these ports.
+
+    They are free when they are chosen. Where another process is faster, others are tried.
+    """
+    while True:
+        ports = choose_ports({EXT_PROC: 0, HEALTH: 0}, anywhere=True)
+        fixed = (f"--grpc-port={ports[EXT_PROC]}", f"--grpc-health-port={ports[HEALTH]}")
+        picker = Picker(flags=(f"--secure-serving={str(tls).lower()}", *fixed, *flags), **given)
+        try:
+            return await stack.enter_async_context(picker), ports
+        except AssertionError as exc:
+            await picker.__aexit__(None, None, None)
+            if "it is in use" not in str(exc):
+                raise
+
+
+@contextmanager
+def closed_ports(count: int) -> Iterator[list[str]]:
+    """Addresses at which connections are refused: of sockets that hold their ports and do not listen."""
+    with ExitStack() as stack:
+        held = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in held:
+            each.bind(("127.0.0.1", 0))
+        yield [f"127.0.0.1:{each.getsockname()[1]}" for each in held]
 
 
 async def test_a_standalone_picker_broken_and_mended(tmp_path: Path) -> None:
@@ -51,11 +73,18 @@ async def test_a_standalone_picker_broken_and_mended(tmp_path: Path) -> None:
         listing_none = await stack.enter_async_context(SimServer(empty))
         paged = await stack.enter_async_context(engine("/v1/models", page="/prometheus/metrics"))
         elsewhere = await stack.enter_async_context(engine("/openai/v1/models"))
+        strict = await stack.enter_async_context(engine("/v1/models", tls=mesh_identity(tmp_path)))
+        mesh = await stack.enter_async_context(sidecar(phi.address, strict))
+        other_mesh = await stack.enter_async_context(sidecar(gemma.address, strict))
         dropping = await stack.enter_async_context(raw_server(drop))
-        config = tmp_path / "config.yaml"
-        config.write_text(yaml.safe_dump(HASTY))
-        flags = (*fixed_ports(tls=True), f"--config-file={config}")
-        picker = await stack.enter_async_context(Picker({"phi-0": phi.address}, flags=flags))
+        closed = stack.enter_context(closed_ports(8))
+        key, config = tmp_path / "key", tmp_path / "config.yaml"
+        key.write_text("wrong-key-to-be-kept-secret")
+        # An empty list of models is believed when it comes twice.
+        in_order = yaml.safe_dump({"probes": {"models": {"interval": "300ms"}, "bearerTokenFile": str(key)}})
+        config.write_text(in_order)
+        flags = [f"--config-file={config}"]
+        picker, _ = await start_picker(stack, tls=True, flags=flags, endpoints={"phi-0": phi.address})
         target = f"--target={picker.admin_address}"
 
         # Two engines with a model each, of which the list once flickered: nothing to say.
@@ -77,7 +106,7 @@ async def test_a_standalone_picker_broken_and_mended(tmp_path: Path) -> None:
             "dropping": f"127.0.0.1:{dropping}",
             "listing-none": listing_none.address,
             "paged": paged,
-            **{f"a-{number}": f"127.0.0.1:{number}" for number in range(1, 9)},  # more than are asked, and the first
+            **{f"a-{number}": address for number, address in enumerate(closed, 1)},  # more than are asked
         }
         picker.set_endpoints({"phi-0": phi.address, **troubled})
         await until_known(
@@ -92,7 +121,7 @@ async def test_a_standalone_picker_broken_and_mended(tmp_path: Path) -> None:
         found = await diagnose(picker.admin_address)
         told = {verdict.evidence: verdict for verdict in found if verdict.check == "engines"}
         for name, words, fix in (
-            ("keyed", "want a key", "probes.bearerTokenFile"),
+            ("keyed", f"do not take the key in {key}", f"put the engines' API key into {key}"),
             ("elsewhere", "/openai/v1/models is answered", "probes.models.path"),
             ("dropping", "dropped without an answer", "PeerAuthentication"),
             ("listing-none", "empty", "has loaded no model"),
@@ -104,7 +133,18 @@ async def test_a_standalone_picker_broken_and_mended(tmp_path: Path) -> None:
         assert "probes.metrics.path: /prometheus/metrics" in of(found, "metrics pages").fix
         broken = await run_doctor(target, "--json")
         assert (broken.code, read_states(broken)["ext_proc port"]) == (1, "ok")
-        assert "secret" not in broken.output
+        assert "secret" not in broken.output + broken.errors + picker.log_text()
+
+        # Every endpoint resets connections: a mesh wants its own TLS of the picker, until it is told to let it in.
+        picker.set_endpoints({"phi-0": mesh.address, "gemma-0": other_mesh.address})
+        await until_known(picker, lambda known: ["dropped" in each.problem for each in known.endpoints] == [True, True])
+        trouble = of(await diagnose(picker.admin_address), "engines")
+        assert trouble.state == "fault"
+        assert "all 2: connections are dropped" in trouble.evidence
+        assert "mutual TLS in mode STRICT" in trouble.evidence
+        mesh.is_strict = other_mesh.is_strict = False
+        await until_known(picker, lambda known: all(each.models and not each.problem for each in known.endpoints))
+        assert of(await diagnose(picker.admin_address), "engines").state == "ok"
 
         # A bad edit of both files on top of it: what was known is kept.
         picker.write_file("pools: [")
@@ -120,7 +160,7 @@ async def test_a_standalone_picker_broken_and_mended(tmp_path: Path) -> None:
         assert "What was known is kept" in source.evidence
 
         picker.set_endpoints({"phi-0": phi.address})
-        config.write_text(yaml.safe_dump(HASTY))
+        config.write_text(in_order)
         await until_known(picker, lambda known: not known.config_file.problems)
         await until_known(picker, lambda known: known.sources[0].is_connected and len(known.endpoints) == 1)
         await until_known(picker, lambda known: known.endpoints[0].HasField("load"))
@@ -133,29 +173,34 @@ async def test_a_picker_in_kubernetes_broken_and_mended(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         site = Site(await stack.enter_async_context(double_cluster()))
         cluster = site.cluster
-        [ip], port = addresses(1)
-        server = await stack.enter_async_context(PodServer("phi-0", ip, port, "phi"))
+        ips, port = addresses(2)
         await site.install_pool(port + 1)
-        site.create(server, ready=True)
-        flags = fixed_ports(tls=False)
-        health = int(flags[2].partition("=")[2])
-        own = pod("picker-0", {"app": "picker"}, "10.9.9.9")
-        probe = {"grpc": {"port": health, "service": "ready"}}
-        own["spec"]["containers"][0] |= {"readinessProbe": probe, "livenessProbe": {"httpGet": {"port": health}}}
-        await cluster.create(own)
-        serve_picker(cluster, int(flags[1].partition("=")[2]))
+        for model, ip in zip(("phi", "gemma"), ips, strict=True):
+            site.create(await stack.enter_async_context(PodServer(f"{model}-0", ip, port, model)), ready=True)
         environ = {"HOSTNAME": "picker-0"}
         # The pool's namespace is what the picker says, whatever the doctor's own way to Kubernetes states.
         source = [flag for flag in site.flags(tmp_path) if "namespace" not in flag]
-        picker = await stack.enter_async_context(Picker(source=source, flags=flags, until_ready=False))
+        picker, ports = await start_picker(stack, tls=False, source=source, until_ready=False)
+        health = ports[HEALTH]
+        serve_picker(cluster, ports[EXT_PROC])
+        own = pod("picker-0", {"app": "picker"}, "10.9.9.9")
+        container = own["spec"]["containers"][0]
+        [closed] = stack.enter_context(closed_ports(1))
+        container["startupProbe"] = {"grpc": {"port": int(closed.rpartition(":")[2]), "service": "liveness"}}
+        container["readinessProbe"] = {"grpc": {"port": health, "service": "ready"}}
+        container["livenessProbe"] = {"httpGet": {"port": health}}
+        await cluster.create(own)
         kubeconfig = tmp_path / "kubeconfig"
         kubeconfig.write_text(kubeconfig.read_text().replace(cluster.namespace, "elsewhere"))
 
         await until_known(picker, lambda known: any("refused" in each.problem for each in known.endpoints))
         found = await diagnose(picker.admin_address, environ=environ)
-        ports, probes = of(found, "target ports"), of(found, "kubelet's probes")
-        assert ports.state == probes.state == "fault"
-        assert f"refuse connections on {port + 1}; their containers declare 8000" in ports.evidence
+        opened, probes = of(found, "target ports"), of(found, "kubelet's probes")
+        assert opened.state == probes.state == "fault"
+        assert f"refuse connections on {port + 1}; their containers declare 8000" in opened.evidence
+        assert (
+            f"the startup probe asks port {container['startupProbe']['grpc']['port']}, where nothing" in probes.evidence
+        )
         assert "for the service 'ready', and gets NOT_FOUND" in probes.evidence
         assert "over HTTP, where gRPC is spoken" in probes.evidence
 
@@ -170,17 +215,23 @@ async def test_a_picker_in_kubernetes_broken_and_mended(tmp_path: Path) -> None:
         assert cluster.token not in json.dumps(found)
 
         await cluster.allow(POOLS_V1, "list")
-        probe["grpc"]["service"] = "readiness"
         await cluster.delete(PODS, "picker-0", grace_s=0)
-        own["spec"]["containers"][0] |= {"livenessProbe": {"grpc": {"port": health, "service": "liveness"}}}
+        container["readinessProbe"]["grpc"]["service"] = "readiness"
+        alive = {"grpc": {"port": health, "service": "liveness"}}
+        container |= {"startupProbe": alive, "livenessProbe": alive}
         await cluster.create(own)
-        await cluster.patch(POOLS_V1, POOL, {"spec": pool_v1(POOL, LABELS, (port,))["spec"]})
+        await cluster.patch(POOLS_V1, POOL, {"spec": pool_v1(POOL, LABELS, (port,), failure_mode="FailOpen")["spec"]})
         async with asyncio.timeout(20):
             await picker.wait_until_ready()
         await until_known(picker, lambda known: all(each.is_connected for each in known.sources))
         found = await diagnose(picker.admin_address, environ=environ)
         assert of(found, "target ports").state == of(found, "kubelet's probes").state == "ok"
+        assert {verdict.check for verdict in found if verdict.state == "fault"} == {"failure mode"}
+        assert "FailOpen on a pool of 2 models" in of(found, "failure mode").evidence
+        await cluster.patch(POOLS_V1, POOL, {"spec": {"endpointPickerRef": {"failureMode": "FailClose"}}})
+        found = await diagnose(picker.admin_address, environ=environ)
         assert {verdict.check for verdict in found if verdict.state == "fault"} == set()
+        assert of(found, "failure mode").state == "ok"
 
 
 async def test_where_no_picker_runs_its_flags_are_looked_at(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from tests.doctor.sidecar import sidecar
 from tests.raw_server import raw_server
 from tests.unit.cli.doctor.given import endpoint, evidence, snapshot
 
@@ -215,20 +216,34 @@ async def test_only_a_page_that_tells_of_the_load_is_proposed() -> None:
 
 
 async def test_a_mesh_that_wants_mutual_tls(tmp_path: Path) -> None:
-    async with engine("/v1/models", tls=mesh_identity(tmp_path)) as address:
-        look, verdicts = await ask(address)
+    async with (
+        engine("/v1/models", page="/metrics") as plain,
+        engine("/v1/models", tls=mesh_identity(tmp_path)) as strict,
+        sidecar(plain, strict) as mesh,
+    ):
+        look, verdicts = await ask(mesh.address)
+        mesh.is_strict = False
+        _, mended = await ask(mesh.address)
     assert look.port is not None
     assert look.port.name == "spiffe://cluster.local/ns/llm/sa/vllm"
     assert verdicts["engines"].state == "fault"
     assert "mutual TLS in mode STRICT" in verdicts["engines"].evidence
     assert "PeerAuthentication" in verdicts["engines"].fix
+    assert mended["engines"].state == "ok"
 
 
 async def test_connections_that_are_reset() -> None:
-    async with raw_server(drop) as port:
-        _, verdicts = await ask(f"127.0.0.1:{port}")
+    async with (
+        engine("/v1/models", page="/metrics") as plain,
+        raw_server(drop) as dropping,
+        sidecar(plain, f"127.0.0.1:{dropping}") as mesh,
+    ):
+        _, verdicts = await ask(mesh.address)
+        mesh.is_strict = False
+        _, mended = await ask(mesh.address)
     assert verdicts["engines"].state == "fault"
     assert "dropped without an answer" in verdicts["engines"].evidence
+    assert mended["engines"].state == "ok"
 
 
 async def test_only_some_are_asked() -> None:

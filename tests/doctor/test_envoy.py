@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 from tests.doctor.gateways import (
@@ -14,6 +15,7 @@ from tests.doctor.gateways import (
     of_state,
     ports_of,
     route_of,
+    until_configured,
 )
 from tests.doctor.istio import istio_gateway
 from tests.e2e.picker import Picker
@@ -222,6 +224,11 @@ async def test_who_is_asked_and_who_is_heard() -> None:
         past = "go to pool with no picker asked"
         assert past in of_state(verdicts, "warning")["Envoy: one picker on each route"]
         assert "reads header x-other" in faults["Envoy: the pool's cluster heeds the pick"]
+        async with Envoy(good) as envoy:
+            assert await ask(envoy.port) == [200]
+            verdicts = await examine(picker, envoy, seen=1)
+        assert of_state(verdicts, "fault", "not checked") == {}
+        assert set(HEARING_FAULTS) - {"Envoy: retries"} <= of_state(verdicts, "ok").keys()
         async with Envoy(GatewaySettings(endpoints=(upstream.address,))) as envoy:
             faults = of_state(await examine(picker, envoy), "fault")
         assert "no ext_proc filter in force" in faults["Envoy: one picker on each route"]
@@ -237,7 +244,7 @@ HEARING_FAULTS = {
 
 
 async def test_a_hop_and_a_mode_that_cannot_work_are_seen_in_the_streams() -> None:
-    """Without a look at Envoy; then, with a look, a gateway as istiod makes it, and a picker that has seen no other."""
+    """Then a gateway as istiod makes it, and a picker that has seen no other."""
     async with AsyncExitStack() as stack:
         upstream = await stack.enter_async_context(InstantUpstream())
         endpoints = {"only": upstream.address}
@@ -248,9 +255,10 @@ async def test_a_hop_and_a_mode_that_cannot_work_are_seen_in_the_streams() -> No
         assert of_state(await examine(first), "not checked").keys() >= {"streams"}
         async with Envoy(through) as envoy:
             assert await ask(envoy.port) == [500]
-            verdicts = await examine(first, seen=1)
+            verdicts = await examine(first, envoy, seen=1)
+        assert "the body waits for an answer" in of_state(verdicts, "fault")["Envoy: request body mode"]
         assert "STREAMED" in of_state(verdicts, "fault")["streams: request body mode"]
-        assert "1 requests were refused" in of_state(verdicts, "fault")["streams: request body mode"]
+        assert "1 request was refused" in of_state(verdicts, "fault")["streams: request body mode"]
         assert "an HTTP hop" in of_state(verdicts, "warning")["streams: who calls"]
         async with Envoy(istio_gateway(upstream.address, second.address)) as envoy:
             assert await ask(envoy.port) == [200]
@@ -258,25 +266,33 @@ async def test_a_hop_and_a_mode_that_cannot_work_are_seen_in_the_streams() -> No
         assert of_state(verdicts, "fault", "not checked") == {}
         assert of_state(verdicts, "warning").keys() == {"Envoy: status without a picker"}
         ok = of_state(verdicts, "ok")
-        assert ok.keys() >= {"streams: who calls", "streams: request body mode"}
+        assert ok.keys() >= {"streams: who calls", "streams: request body mode", "Envoy: request body mode"}
         assert "as Istio has it" in ok["Envoy: response phase"]
 
 
-async def test_a_message_timeout_shorter_than_the_hold_is_seen_in_the_streams() -> None:
+async def test_a_message_timeout_shorter_than_the_hold_is_seen_in_the_streams(tmp_path: Path) -> None:
     """An engine that has not answered yet: its model's requests are held, and Envoy's own limit is the shorter one."""
+    file, text = tmp_path / "config.yaml", "{envoy: {messageTimeout: %s}, requests: {hold: 2s}}"
+    file.write_text(text % "5s")
     async with AsyncExitStack() as stack:
         address = f"127.0.0.1:{await stack.enter_async_context(raw_server(_say_nothing))}"
-        config = {"envoy": {"messageTimeout": "5s"}, "requests": {"hold": "2s"}}
-        picker = await stack.enter_async_context(Picker({"silent": address}, config=config, until_ready=False))
+        flags = [f"--config-file={file}"]
+        picker = await stack.enter_async_context(Picker({"silent": address}, flags=flags, until_ready=False))
         buffered = {"processing_mode": {"request_body_mode": "BUFFERED"}, "message_timeout": "0.2s"}
         gateway = GatewaySettings(endpoints=(address,), picker=picker.address, ext_proc=buffered)
         async with Envoy(gateway) as envoy:
             assert await ask(envoy.port, times=2) == [504, 504]
             verdicts = await examine(picker, envoy, seen=2)
+        file.write_text(text % "200ms")
+        await until_configured(picker, "messageTimeout: 200ms")
+        async with Envoy(gateway) as envoy:
+            assert await ask(envoy.port, times=2) == [503, 503]  # before Envoy loses its patience
+            mended = await examine(picker, envoy, seen=4)
     faults = of_state(verdicts, "fault")
     assert "2 of 2 streams were ended before their answer" in faults["streams: ended early"]
     assert "Envoy answers 504 before" in faults["Envoy: message timeout"]
     assert "message_timeouts 2" in of_state(verdicts, "fault", "warning")["Envoy: how its streams went"]
+    assert of_state(mended, "fault", "warning", "not checked") == {}
 
 
 async def _say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

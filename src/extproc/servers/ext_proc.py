@@ -25,12 +25,14 @@ from extproc.telemetry.metrics import Metrics
 from extproc.values.decision import Reply, Route
 from extproc.values.duration import format_duration
 from extproc.values.endpoint import Endpoint
+from extproc.values.refusal import REFUSALS, Reason
 from extproc.values.request import RequestHead
 
 END_OF_INPUT = EndOfInput()
 UNSEEN_RESPONSES = 20
 """So many requests without a response are no clients that went away early."""
 METHOD_PATH = f"/{SERVICE_NAME}/{METHOD_NAME}"
+UNSUPPORTED_MODE = REFUSALS[Reason.MODE_UNSUPPORTED].code
 NO_HEAD = RequestHead("", "", {})
 NOTHING = b""
 """No answer. As stream-unary it is sent all the same, as an empty ProcessingResponse: Envoy does not mind one that
@@ -169,6 +171,7 @@ class ExtProcService:
                 is_direct=is_direct,
                 began_at_s=request.began_at_s,
                 has_left_early=request.outcome == "cancelled" and not request.is_counted,
+                is_refused=request.outcome == UNSUPPORTED_MODE,
             )
         await context.abort(grpc.StatusCode.INTERNAL, command.details)
         raise AssertionError("abort raises")

@@ -44,6 +44,16 @@ class _Loader(yaml.SafeLoader):
         self._levels -= 1
         return node
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """The value of a node. What its constructors raise, be it a ValueError or a KeyError, gets its place here."""
+        try:
+            return super().construct_object(node, deep)
+        except (yaml.YAMLError, RecursionError):
+            raise
+        except Exception as exc:
+            what = f"{show(node.value)} cannot be read as {node.tag.rpartition(':')[2]}"
+            raise yaml.constructor.ConstructorError(None, None, what, node.start_mark) from exc
+
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         count = len(node.value)
         for key, value in node.value:
@@ -109,13 +119,38 @@ def read_mapping(text: str, origin: str) -> tuple[dict[str, Any], list[Problem]]
         document = {} if node is None else loader.construct_document(node)
     except RecursionError as exc:
         raise ConfigError(origin, [Problem(origin, "is nested too deeply")]) from exc
-    except Exception as exc:  # its constructors raise whatever Python's types do, from ValueError to OverflowError
-        raise ConfigError(origin, [Problem(origin, f"is not YAML: {' '.join(str(exc).split())}")]) from exc
+    except Exception as exc:  # its scanner, too, raises whatever Python's types do, from ValueError to OverflowError
+        raise ConfigError(origin, [Problem(origin, f"is not YAML: {_tell(exc, text)}")]) from exc
     if document is None:
         return {}, problems
     if not isinstance(document, dict):
         raise ConfigError(origin, [Problem(origin, f"must be a mapping, not a {type(document).__name__}")])
     return document, problems
+
+
+def _tell(error: Exception, text: str) -> str:
+    """The place first, then what is wrong there, then what it is a part of: where this is cut, the line is shown."""
+    if isinstance(error, yaml.reader.ReaderError):
+        line_start = text.rfind("\n", 0, error.position) + 1
+        place = _place(text.count("\n", 0, error.position), error.position - line_start)
+        return f"{place}: the character U+{ord(text[error.position]):04X} is not allowed"
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return " ".join(str(error).split())
+    told, around, begin = error.problem or "", error.context or "", ""
+    mark, context = error.problem_mark or error.context_mark, error.context_mark
+    if context and mark and context.index != mark.index:
+        begin = f" from {_place(context.line, context.column)}"
+    if around.startswith("while"):
+        told = f"{told}; {around}{begin}"
+    elif around:  # the sentence begins there
+        told = f"{around}{begin}, {told}"
+    place = "" if mark is None else f"{_place(mark.line, mark.column)}: "
+    return place + " ".join(told.split())
+
+
+def _place(line: int, column: int) -> str:
+    """Both count from 0, and are told from 1."""
+    return f"line {line + 1}, column {column + 1}"
 
 
 def _find_repeated(node: yaml.Node, path: str, seen: set[int]) -> Iterator[Problem]:

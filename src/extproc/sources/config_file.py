@@ -91,7 +91,7 @@ class ConfigInUse(Generic[T]):
         """The file that the settings come from, None where there is none."""
         if self._path is None:
             return None
-        problems = tuple(map(str, self._problems))
+        problems = tuple(each.what if each.where == self._path else str(each) for each in self._problems)
         return admin.ConfigFile(self._path, self._clock() - self._read_at_s, problems, self._needs_restart)
 
     async def run(self) -> None:

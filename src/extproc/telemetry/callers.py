@@ -11,13 +11,16 @@ from extproc.values.admin import Caller
 class _Tally:
     """Streams of one kind."""
 
-    __slots__ = ("last_at_s", "left_after_s", "left_early", "streams")
+    __slots__ = ("last_at_s", "left_after_s", "left_at_s", "left_early", "refused", "refused_at_s", "streams")
 
     def __init__(self) -> None:
         self.streams = 0
         self.last_at_s = float("-inf")
         self.left_early = 0
         self.left_after_s: float | None = None
+        self.left_at_s = float("-inf")
+        self.refused = 0
+        self.refused_at_s = float("-inf")
 
     def add(self, other: "_Tally") -> None:
         """Counts those of another too."""
@@ -25,11 +28,14 @@ class _Tally:
         self.last_at_s = max(self.last_at_s, other.last_at_s)
         self.left_early += other.left_early
         if other.left_after_s is not None:
-            self.leave(other.left_after_s)
+            self.leave(other.left_after_s, began_at_s=other.left_at_s)
+        self.refused += other.refused
+        self.refused_at_s = max(self.refused_at_s, other.refused_at_s)
 
-    def leave(self, after_s: float) -> None:
+    def leave(self, after_s: float, *, began_at_s: float) -> None:
         """One was left after so long."""
         self.left_after_s = after_s if self.left_after_s is None else min(self.left_after_s, after_s)
+        self.left_at_s = max(self.left_at_s, began_at_s)
 
 
 class Callers:
@@ -42,9 +48,17 @@ class Callers:
     def __repr__(self) -> str:
         return f"<Callers of {len(self._tallies)} kinds>"
 
-    def note(self, plan: Plan | None, *, is_direct: bool, began_at_s: float, has_left_early: bool) -> None:
+    def note(
+        self,
+        plan: Plan | None,
+        *,
+        is_direct: bool,
+        began_at_s: float,
+        has_left_early: bool = False,
+        is_refused: bool = False,
+    ) -> None:
         """A stream is over. `plan` is None for one that showed no request; `has_left_early`: the caller ended it before
-        it was answered.
+        it was answered; `is_refused`: its answer was that the filter's mode cannot work.
         """
         key = (is_direct, plan)
         tally = self._tallies.get(key)
@@ -54,7 +68,10 @@ class Callers:
         tally.last_at_s = max(tally.last_at_s, began_at_s)
         if has_left_early:
             tally.left_early += 1
-            tally.leave(self._clock() - began_at_s)
+            tally.leave(self._clock() - began_at_s, began_at_s=began_at_s)
+        if is_refused:
+            tally.refused += 1
+            tally.refused_at_s = max(tally.refused_at_s, began_at_s)
 
     def seen(self) -> Iterator[Caller]:
         """Each kind that was seen, the one seen last first. Plans that look alike from outside are one kind: those of
@@ -71,6 +88,9 @@ class Callers:
                 age_s=now - tally.last_at_s,
                 left_early=tally.left_early,
                 left_after_s=tally.left_after_s,
+                left_early_age_s=now - tally.left_at_s if tally.left_early else None,
+                refused=tally.refused,
+                refused_age_s=now - tally.refused_at_s if tally.refused else None,
             )
 
 

@@ -79,6 +79,9 @@ class Caller(msgspec.Struct, frozen=True):
     age_s: float
     left_early: int = 0
     left_after_s: float | None = None
+    left_early_age_s: float | None = None
+    refused: int = 0
+    refused_age_s: float | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True):

@@ -106,6 +106,42 @@ def test_what_its_constructors_raise_is_a_problem_of_the_document(text: str) -> 
         parse_mapping(text, "x.yaml")
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        pytest.param("a: b: c", "line 1, column 5: mapping values are not allowed here", id="a place alone"),
+        pytest.param(
+            "a:\n  b: {c: 1\nd: 2",
+            "line 3, column 2: expected ',' or '}', but got ':'; while parsing a flow mapping from line 2, column 6",
+            id="a place and its beginning",
+        ),
+        pytest.param(
+            "a: [",
+            "line 1, column 5: expected the node content, but found '<stream end>'; while parsing a flow node",
+            id="a beginning at the same place",
+        ),
+        pytest.param(
+            "a: 1\n---\nb: 1",
+            "line 2, column 1: expected a single document in the stream from line 1, column 1, "
+            "but found another document",
+            id="a sentence of two places",
+        ),
+        pytest.param(
+            "\n{a: 1}: 2", "line 2, column 1: found unhashable key; while constructing a mapping", id="its place alone"
+        ),
+        pytest.param("a: 1\nb: \0", "line 2, column 4: the character U+0000 is not allowed", id="a character"),
+        pytest.param("\0", "line 1, column 1: the character U+0000 is not allowed", id="the first character"),
+        pytest.param("\na: [!!bool x]", "line 2, column 5: 'x' cannot be read as bool", id="no boolean"),
+        pytest.param("a: 2024-99-99", "line 1, column 4: '2024-99-99' cannot be read as timestamp", id="no date"),
+        pytest.param('a: "\\U00110000"', "chr() arg not in range(0x110000)", id="what has no place"),
+    ],
+)
+def test_the_place_of_a_yaml_error_comes_first(text: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_mapping(text, "x.yaml")
+    assert str(caught.value) == f"x.yaml: 1 problem\n  is not YAML: {problem}"
+
+
 def test_nesting_has_a_bound() -> None:
     """Far below that at which Python gives up."""
     inner = parse_mapping("a: " + "[" * 80 + "]" * 80, "x.yaml")["a"]

@@ -6,26 +6,19 @@ it asks beside (its own pod, the picker's Service, all pods of the namespace) ma
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
-from urllib.parse import quote
+from typing import NamedTuple
 
 from extproc.cli.doctor.objects import FullPod, FullPool, Service
-from extproc.errors import ApiError, ApiStatusError
+from extproc.cli.doctor.questions import MOST_PAGES, Listed, Questions
 from extproc.sources.kubernetes.access import Access
-from extproc.sources.kubernetes.client import ApiClient
 from extproc.sources.kubernetes.names import NAME_GROUPS
-from extproc.sources.kubernetes.objects import Decoder, KubernetesObject
+from extproc.sources.kubernetes.objects import KubernetesObject
 from extproc.sources.kubernetes.pools import GROUPS, Group, Selection, selection_of
 
-QUESTION_S = 2.5
-MOST_PODS = 500
-"""So many are read at most."""
 CORE = Group("", "v1")
+POOLS = "inferencepools"
 KINDS = ("inferencemodelrewrites", "inferenceobjectives")
-
-T = TypeVar("T", bound=KubernetesObject)
 
 
 class Right(NamedTuple):
@@ -61,6 +54,8 @@ class ClusterFacts:
     selection: Selection | None = None
     pods: Sequence[FullPod] | None = None
     """Those selected."""
+    has_more_pods: bool = False
+    """More are selected than were read."""
     other_pods: Sequence[FullPod] | None = None
     """Pods of the namespace, read where none is selected."""
     own_pod: FullPod | None = None
@@ -74,12 +69,11 @@ class ClusterFacts:
 class ClusterReader:
     """Reads one namespace. Questions fail one by one, and then with an answer instead of what was asked for."""
 
-    def __init__(self, access: Access, namespace: str, *, is_pickers: bool) -> None:
+    def __init__(self, access: Access, namespace: str, *, is_pickers: bool, most_pages: int = MOST_PAGES) -> None:
         self._access = access
         self._namespace = namespace
         self._is_pickers = is_pickers
-        # One for all: to read certificates takes 50 ms each time.
-        self._client = ApiClient(access)
+        self._questions = Questions(access, namespace, most_pages=most_pages)
 
     async def read(
         self, *, pool: str, group: str | None, selection: Selection | None, own_pod: str | None
@@ -88,7 +82,7 @@ class ClusterReader:
         try:
             return await self._read(pool, group, selection, own_pod)
         finally:
-            await self._client.close()
+            await self._questions.close()
 
     async def _read(
         self, pool: str, group: str | None, selection: Selection | None, own_pod: str | None
@@ -109,7 +103,7 @@ class ClusterReader:
             selection = selection_of(counts[0])[0] if counts else None
         reference = next((each.picker for each in (pools or {}).values() if each is not None), None)
         selector = {"labelSelector": selection.selector} if selection is not None else {}
-        pods = None if any(right.is_broken for right in rights) else await self._list_pods(selector, rights)
+        listed = None if any(right.is_broken for right in rights) else await self._list_pods(selector, rights)
         own = service = None
         service_answer = ""
         # Beyond that only where something was read: a client that is refused closes its connections to all.
@@ -120,9 +114,8 @@ class ClusterReader:
                 self._find_service(reference.name if reference is not None else ""),
                 asyncio.gather(*tries),
             )
-        if selection is None:
-            pods = None
-        other_pods = await self._list(CORE, "pods", FullPod, {}) if selection is not None and pods == [] else None
+        pods = listed.objects if listed is not None and selection is not None else None
+        other_pods = await self._questions.list(CORE, "pods", FullPod, {}) if pods == [] else None
         return ClusterFacts(
             origin=self._access.origin,
             is_pickers=self._is_pickers,
@@ -132,7 +125,8 @@ class ClusterReader:
             other_pools=sorted(set(names)),
             selection=selection,
             pods=pods,
-            other_pods=other_pods if isinstance(other_pods, list) else None,
+            has_more_pods=pods is not None and listed is not None and not listed.is_whole,
+            other_pods=other_pods.objects if isinstance(other_pods, Listed) else None,
             own_pod=own,
             service=service,
             service_answer=service_answer,
@@ -143,92 +137,42 @@ class ClusterReader:
     ) -> tuple[bool, FullPool | None, Sequence[str]]:
         """Whether the group could be read, the pool, and the names of others."""
         selector = {"fieldSelector": f"metadata.name={name}"}
-        listed = await self._list(group, "inferencepools", FullPool, selector)
-        self._note(rights, "list", "inferencepools", group, listed, is_optional=False)
+        listed = await self._questions.list(group, POOLS, FullPool, selector)
+        _note(rights, "list", POOLS, group, listed)
         if isinstance(listed, str):
             return listed == "absent", None, ()
-        await self._note_watch(rights, "inferencepools", group, selector, is_optional=False)
-        others = [] if listed else await self._list(group, "inferencepools", FullPool, {})
-        names = [each.metadata.name for each in others] if isinstance(others, list) else []
-        return True, (listed[0] if listed else None), names
+        _note(rights, "watch", POOLS, group, await self._questions.watch(group, POOLS, selector))
+        if listed.objects:
+            return True, listed.objects[0], ()
+        others = await self._questions.list(group, POOLS, FullPool, {})
+        names = [each.metadata.name for each in others.objects] if isinstance(others, Listed) else []
+        return True, None, names
 
-    async def _list_pods(self, selector: Mapping[str, str], rights: list[Right]) -> list[FullPod] | None:
-        listed = await self._list(CORE, "pods", FullPod, selector)
-        self._note(rights, "list", "pods", CORE, listed, is_optional=False)
+    async def _list_pods(self, selector: Mapping[str, str], rights: list[Right]) -> Listed[FullPod] | None:
+        listed = await self._questions.list(CORE, "pods", FullPod, selector)
+        _note(rights, "list", "pods", CORE, listed)
         if isinstance(listed, str) and listed != "no":
             return None
-        await self._note_watch(rights, "pods", CORE, selector, is_optional=False)
-        return listed if isinstance(listed, list) else None
+        _note(rights, "watch", "pods", CORE, await self._questions.watch(CORE, "pods", selector))
+        return listed if isinstance(listed, Listed) else None
 
     async def _try(self, group: Group, resource: str, rights: list[Right]) -> None:
-        listed = await self._list(group, resource, KubernetesObject, {})
-        self._note(rights, "list", resource, group, listed, is_optional=True)
-        if isinstance(listed, list):
-            await self._note_watch(rights, resource, group, {}, is_optional=True)
+        listed = await self._questions.list(group, resource, KubernetesObject, {}, only_first=True)
+        _note(rights, "list", resource, group, listed, is_optional=True)
+        if isinstance(listed, Listed):
+            answer = await self._questions.watch(group, resource, {})
+            _note(rights, "watch", resource, group, answer, is_optional=True)
 
     async def _find_pod(self, name: str | None) -> FullPod | None:
-        if not name:
-            return None
-        with suppress(ApiError, TimeoutError):
-            return Decoder(FullPod).read(await self._get(f"{self._path(CORE, 'pods')}/{_quote(name)}", {}))
-        return None
+        found = await self._questions.get(CORE, "pods", FullPod, name) if name else ""
+        return found if isinstance(found, FullPod) else None
 
     async def _find_service(self, name: str) -> tuple[Service | None, str]:
-        if not name:
-            return None, ""
-        try:
-            content = await self._get(f"{self._path(CORE, 'services')}/{_quote(name)}", {})
-            return Decoder(Service).read(content), "yes"
-        except (ApiError, TimeoutError) as exc:
-            return None, _answer_of(exc)
-
-    async def _list(self, group: Group, resource: str, kind: type[T], selector: Mapping[str, str]) -> list[T] | str:
-        """The objects, at most `MOST_PODS`; or how the question was answered."""
-        try:
-            content = await self._get(self._path(group, resource), {**selector, "limit": str(MOST_PODS)})
-            return Decoder(kind).read_page(content).objects
-        except (ApiError, TimeoutError) as exc:
-            return _answer_of(exc)
-
-    async def _note_watch(
-        self, rights: list[Right], resource: str, group: Group, selector: Mapping[str, str], *, is_optional: bool
-    ) -> None:
-        """A watch that is left as soon as it is granted."""
-        answer = "yes"
-        try:
-            async with asyncio.timeout(QUESTION_S):
-                params = {**selector, "timeoutSeconds": "1"}
-                async with self._client.watch(self._path(group, resource), params, silence_s=QUESTION_S):
-                    pass
-        except (ApiError, TimeoutError) as exc:
-            answer = _answer_of(exc)
-        rights.append(Right("watch", resource, group.name, is_optional, answer))
-
-    async def _get(self, path: str, params: Mapping[str, str]) -> bytes:
-        """The body of a good answer. Errors: ApiError, TimeoutError."""
-        async with asyncio.timeout(QUESTION_S):
-            return await self._client.get(path, params)
-
-    def _note(
-        self, rights: list[Right], verb: str, resource: str, group: Group, said: object, *, is_optional: bool
-    ) -> None:
-        rights.append(Right(verb, resource, group.name, is_optional, said if isinstance(said, str) else "yes"))
-
-    def _path(self, group: Group, resource: str) -> str:
-        root = f"/apis/{group.name}/{group.version}" if group.name else f"/api/{group.version}"
-        return f"{root}/namespaces/{_quote(self._namespace)}/{resource}"
+        found = await self._questions.get(CORE, "services", Service, name) if name else ""
+        return (found, "yes") if isinstance(found, Service) else (None, found)
 
 
-def _quote(text: str) -> str:
-    return quote(text, safe="")
-
-
-def _answer_of(exc: Exception) -> str:
-    match exc:
-        case ApiStatusError(status=403):
-            return "no"
-        case ApiStatusError(status=404):
-            return "absent"
-        case TimeoutError():
-            return f"no answer within {QUESTION_S:g} s"
-    return str(exc)
+def _note(
+    rights: list[Right], verb: str, resource: str, group: Group, said: object, *, is_optional: bool = False
+) -> None:
+    rights.append(Right(verb, resource, group.name, is_optional, said if isinstance(said, str) else "yes"))

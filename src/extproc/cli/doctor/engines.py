@@ -9,7 +9,7 @@ from extproc._gen.extproc.admin.v1 import admin_pb2
 from extproc.cli.doctor.asking import EngineLook
 from extproc.cli.doctor.evidence import Evidence
 from extproc.cli.doctor.verdict import State, Verdict
-from extproc.cli.doctor.wording import count, name_some
+from extproc.cli.wording import count, name_some
 from extproc.registry.changes import Failure
 
 MESH = "spiffe://"
@@ -29,6 +29,10 @@ class _Trouble(NamedTuple):
     """It cannot pass by itself."""
 
 
+_EMPTY = _Trouble("the list of models is empty", "see the engine's log: it has loaded no model", True)
+_NO_ANSWER_YET = _Trouble("no answer yet", "ask again in a few seconds", False)
+
+
 def check(evidence: Evidence) -> Iterator[Verdict]:
     """What is wrong with the engines."""
     if evidence.knowledge is None or not evidence.knowledge.endpoints:
@@ -46,15 +50,18 @@ def _judge_answers(evidence: Evidence, served: Sequence[admin_pb2.Endpoint]) -> 
     groups: dict[_Trouble, list[str]] = defaultdict(list)
     usual: dict[str, _Trouble] = {}
     for endpoint in sorted(served, key=lambda each: each.address not in evidence.engines):
-        kind = endpoint.problem.partition(":")[0]
+        if not endpoint.problem and endpoint.models:
+            continue
         look = evidence.engines.get(endpoint.address)
-        if endpoint.problem:
-            # Of those that were not asked here, what the same failure meant where one was.
-            trouble = _find_trouble(evidence, endpoint, look) if look is not None or kind not in usual else usual[kind]
-            usual.setdefault(kind, trouble)
-            groups[trouble].append(endpoint.name)
-        elif not endpoint.models:
-            groups[_find_silence(evidence, endpoint)].append(endpoint.name)
+        kind = endpoint.problem.partition(":")[0]
+        if endpoint.is_confirmed and not endpoint.problem:
+            trouble = _EMPTY
+        elif look is None and kind in usual:
+            # Of those that were not asked here, what the same failure, or silence, meant where one was.
+            trouble = usual[kind]
+        else:
+            trouble = usual[kind] = _find_trouble(evidence, _tell_problem(endpoint, look), look)
+        groups[trouble].append(endpoint.name)
     for trouble, names in groups.items():
         is_all = len(names) == len(served)
         state: State = "fault" if is_all or trouble.is_certain else "warning"
@@ -68,15 +75,16 @@ def _judge_answers(evidence: Evidence, served: Sequence[admin_pb2.Endpoint]) -> 
         yield Verdict("engines", "ok", f"{count(len(served), 'endpoint')} answered with the models")
 
 
-def _find_silence(evidence: Evidence, endpoint: admin_pb2.Endpoint) -> _Trouble:
-    if endpoint.is_confirmed:
-        return _Trouble("the list of models is empty", "see the engine's log: it has loaded no model", True)
-    return _Trouble("no answer yet", "ask again in a few seconds", False)
+def _tell_problem(endpoint: admin_pb2.Endpoint, look: EngineLook | None) -> str:
+    """What the picker's probes say; where they say nothing yet, what the same question got from here."""
+    return endpoint.problem or (look.models.detail if look is not None else "")
 
 
-def _find_trouble(evidence: Evidence, endpoint: admin_pb2.Endpoint, look: EngineLook | None) -> _Trouble:
+def _find_trouble(evidence: Evidence, problem: str, look: EngineLook | None) -> _Trouble:
+    if not problem:
+        return _NO_ANSWER_YET
     probes = evidence.settings.probes
-    kind = endpoint.problem.partition(":")[0]
+    kind = problem.partition(":")[0]
     others = look.other_models if look is not None else ()
     for other in others:
         split = urlsplit(other.url)
@@ -84,19 +92,19 @@ def _find_trouble(evidence: Evidence, endpoint: admin_pb2.Endpoint, look: Engine
             fix = f"set probes.scheme: {split.scheme}"
             if split.scheme == "https":
                 fix += ", and probes.caFile (or insecureSkipVerify: true)"
-            return _Trouble(f"asked over {probes.scheme}: {endpoint.problem}; {split.scheme} is answered", fix, True)
+            return _Trouble(f"asked over {probes.scheme}: {problem}; {split.scheme} is answered", fix, True)
     match kind:
         case Failure.UNAUTHORIZED:
-            return _judge_key(evidence, _shorten(endpoint.problem))
+            return _judge_key(evidence, _shorten(problem))
         case Failure.STATUS | Failure.INVALID:
             if others:
                 path = urlsplit(others[0].url).path
-                what = f"GET {probes.models.path}: {_shorten(endpoint.problem)}; {path} is answered"
+                what = f"GET {probes.models.path}: {_shorten(problem)}; {path} is answered"
                 return _Trouble(what, f"set probes.models.path: {path}", True)
             fix = "set probes.models.path to where the engine lists its models as OpenAI's API does, or mend the engine"
-            return _Trouble(f"GET {probes.models.path}: {_shorten(endpoint.problem)}", fix, True)
+            return _Trouble(f"GET {probes.models.path}: {_shorten(problem)}", fix, True)
         case Failure.DROPPED:
-            return _judge_drop(endpoint.problem, look)
+            return _judge_drop(problem, look)
         case Failure.REFUSED:
             fix = "see whether the engine runs, and listens on that port on all interfaces"
             return _Trouble("connections are refused", fix, False)
@@ -106,7 +114,7 @@ def _find_trouble(evidence: Evidence, endpoint: admin_pb2.Endpoint, look: Engine
     fix = (
         "the engine is overloaded or hangs; what it listed before is kept. probes.models.timeout is how long is waited"
     )
-    return _Trouble(endpoint.problem, fix, False)
+    return _Trouble(problem, fix, False)
 
 
 def _shorten(problem: str) -> str:

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator
 
 from extproc.cli.doctor.envoy_facts import DEFAULT_LIMIT, Cluster, EnvoyFacts
 from extproc.cli.doctor.evidence import Evidence
-from extproc.cli.doctor.passages import Finding, Way, judge, names, unseen
+from extproc.cli.doctor.passages import Finding, Way, judge, unseen
 from extproc.cli.doctor.verdict import Verdict
+from extproc.cli.wording import name_some
 from extproc.servers.health import LIVENESS, READINESS_NAMES
 
 _TLS_SOCKET = (
@@ -56,7 +57,7 @@ def _members(way: Way, facts: EnvoyFacts) -> Finding | None:
             "cluster's address.",
         )
     told = [member.address for cluster in found for member in cluster.members]
-    return Finding("ok", names(told)) if told else None
+    return Finding("ok", name_some(told)) if told else None
 
 
 def _health(cluster: Cluster, evidence: Evidence) -> Finding | None:
@@ -69,13 +70,13 @@ def _health(cluster: Cluster, evidence: Evidence) -> Finding | None:
         )
     bad = [member for member in cluster.members if member.problems]
     if bad:
-        flags = names(sorted({flag for member in bad for flag in member.problems}))
+        flags = name_some(sorted({flag for member in bad for flag in member.problems}))
         port = f"; its health checks go to port {cluster.health_ports[0]}" if cluster.health_ports else ""
         is_all = len(bad) == len(cluster.members)
         return Finding(
             "fault" if is_all else "warning",
             f"{len(bad)} of {len(cluster.members)} members are unfit for Envoy: "
-            f"{names([member.address for member in bad])} ({flags}){port}",
+            f"{name_some([member.address for member in bad])} ({flags}){port}",
             _health_fix(cluster, evidence),
         )
     if LIVENESS in cluster.health_services:
@@ -140,7 +141,7 @@ def _tls(cluster: Cluster, evidence: Evidence) -> Finding | None:
         return Finding(
             "fault",
             f"Envoy's connections fail: {seen}",
-            f"See that a picker listens on {names([member.address for member in cluster.members])}, and that no "
+            f"See that a picker listens on {name_some([member.address for member in cluster.members])}, and that no "
             "network policy is in between.",
         )
     return Finding("ok", seen)
@@ -185,7 +186,7 @@ def _limits(cluster: Cluster, evidence: Evidence) -> Finding | None:
     facts = evidence.envoy
     assert facts is not None  # noqa: S101 - `check` has seen to it
     overflows = facts.cluster_stat(cluster.name, "upstream_rq_pending_overflow") or 0
-    seen = f"{most} open streams" + (f"; {overflows} more were refused" if overflows else "")
+    seen = f"{most} open streams" + (f"; {overflows} more refused" if overflows else "")
     if most > DEFAULT_LIMIT:
         return Finding("ok", seen)
     fix = (

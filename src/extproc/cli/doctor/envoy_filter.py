@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 from extproc.cli.doctor.envoy_facts import DESTINATION, LB, Filter
 from extproc.cli.doctor.evidence import Evidence
-from extproc.cli.doctor.passages import Finding, Way, each_filter, judge, names, unseen
+from extproc.cli.doctor.passages import Finding, Way, each_filter, judge, unseen
+from extproc.cli.doctor.recent import recent_callers, tell_refused
 from extproc.cli.doctor.verdict import Verdict
+from extproc.cli.wording import name_some
 
-UNSUPPORTED = "unsupported_mode"
 _FULL_DUPLEX = "FULL_DUPLEX_STREAMED"
 _OVERRIDABLE = ("NONE", "STREAMED", "BUFFERED_PARTIAL")
 _SET_FULL_DUPLEX = f"In the filter: processing_mode.request_body_mode: {_FULL_DUPLEX}, with request_trailer_mode: SEND."
@@ -45,7 +46,8 @@ def _can_override(each: Filter) -> bool:
 def _request_body(each: Filter, evidence: Evidence) -> Finding:
     mode = each.request_body
     seen = f"request_body_mode is {mode}"
-    refused = refused_modes(evidence)
+    seen_so = [caller for caller in recent_callers(evidence.snapshot) if caller.request_body_mode == mode]
+    refused = tell_refused(seen_so)
     if not each.sends_request_headers:
         return Finding(
             "fault",
@@ -94,14 +96,6 @@ def _assumed(each: Filter, evidence: Evidence) -> Finding | None:
         f"In the picker's config: envoy: {{requestBodyMode: {each.request_body}, responseBodyMode: "
         f"{each.response_body}}}.",
     )
-
-
-def refused_modes(evidence: Evidence) -> str:
-    """`; N requests were refused …`, or nothing where none was."""
-    if evidence.snapshot is None:
-        return ""
-    refused = sum(each.requests for each in evidence.snapshot.outcomes if each.outcome == UNSUPPORTED)
-    return f"; {refused} requests were refused as {UNSUPPORTED}" if refused else ""
 
 
 def _override(each: Filter, evidence: Evidence) -> Finding | None:
@@ -220,7 +214,7 @@ def _arrives(way: Way) -> Finding | None:
             f"mutation_rules of the filter {forbids[0].name} do not let the picker set {DESTINATION}",
             f"In the filter's mutation_rules: allow_expression: {{regex: {DESTINATION}}}.",
         )
-    return Finding("ok", f"the cluster {way.pool.name} reads {names([f'{kind} {name}' for kind, name in sources])}")
+    return Finding("ok", f"the cluster {way.pool.name} reads {name_some([f'{kind} {name}' for kind, name in sources])}")
 
 
 def _stream_retries(each: Filter) -> Finding:

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from extproc.cli.doctor.envoy_clusters import follows_answers
 from extproc.cli.doctor.envoy_facts import DEFAULT_LIMIT, DESTINATION, LB
 from extproc.cli.doctor.evidence import Evidence
-from extproc.cli.doctor.passages import Finding, Way, judge, names, unseen
+from extproc.cli.doctor.passages import Finding, Way, judge, unseen
 from extproc.cli.doctor.verdict import Verdict
+from extproc.cli.wording import name_some
 
 _READABLE = {("header", DESTINATION), ("metadata", f"{LB}/{DESTINATION}")}
 _MANY_TO_ONE = ("HTTP/2", "max_connections")
@@ -38,7 +39,7 @@ def _heeds(way: Way) -> Finding | None:
             f"In the cluster: {_OVERRIDE_HOST}.",
         )
     if not _READABLE & set(pick.sources):
-        told = names([f"{kind} {name}" for kind, name in pick.sources]) or "nothing"
+        told = name_some([f"{kind} {name}" for kind, name in pick.sources]) or "nothing"
         return Finding(
             "fault",
             f"the cluster {way.pool.name} reads {told}, which the picker does not set",
@@ -58,7 +59,7 @@ def _members(way: Way, evidence: Evidence) -> Finding | None:
         return Finding(
             "fault",
             f"{len(missing)} of {len(ready)} endpoints that the picker may name are not in the cluster "
-            f"{way.pool.name}: {names(missing)}; requests for them go where Envoy likes, or get 503",
+            f"{way.pool.name}: {name_some(missing)}; requests for them go where Envoy likes, or get 503",
             f"Have the cluster {way.pool.name} follow the same pods and ports as the picker.",
         )
     if not ready:
@@ -71,11 +72,11 @@ def _health(way: Way) -> Finding | None:
         return None
     bad = [member for member in way.pool.members if member.problems]
     if bad:
-        flags = names(sorted({flag for member in bad for flag in member.problems}))
+        flags = name_some(sorted({flag for member in bad for flag in member.problems}))
         return Finding(
             "warning",
             f"{len(bad)} of {len(way.pool.members)} are unfit for Envoy, which does not send there what is picked "
-            f"for them: {names([member.address for member in bad])} ({flags})",
+            f"for them: {name_some([member.address for member in bad])} ({flags})",
             "Leave it to the picker who is ready: no health_checks and no outlier_detection in the pool's cluster.",
         )
     if way.pool.ejects:
@@ -103,7 +104,7 @@ def _limits(way: Way, evidence: Evidence) -> Finding | None:
     return Finding(
         "fault" if overflows or follows_answers(evidence) else "warning",
         f"circuit breakers at {least} requests at a time{', the default' if least == DEFAULT_LIMIT else ''}"
-        + (f": {overflows} were refused" if overflows else ": those above get 503"),
+        + (f": {overflows} refused" if overflows else ": those above get 503"),
         f"In the cluster {way.pool.name}: circuit_breakers: {{thresholds: [{{max_connections: 40000, "
         "max_pending_requests: 40000, max_requests: 40000, max_retries: 1000}]}.",
     )

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 from extproc.cli.doctor.envoy_facts import DEFAULT_BUFFER_BYTES, DESTINATION, Filter
 from extproc.cli.doctor.evidence import Evidence
-from extproc.cli.doctor.passages import Finding, Way, judge, names, unseen, ways
+from extproc.cli.doctor.passages import Finding, Way, judge, unseen, ways
 from extproc.cli.doctor.verdict import Verdict
+from extproc.cli.wording import count, name_some
 
 _SHORT_S = 60.0
 """A route's time limit below it cuts answers that are nothing out of the ordinary."""
@@ -22,7 +23,7 @@ def check(evidence: Evidence) -> Iterator[Verdict]:
             "Envoy: one picker on each route",
             "fault",
             f"Envoy {facts.version} at {facts.url} has no ext_proc filter in force on any route of its "
-            f"{facts.listeners} listeners",
+            f"{count(facts.listeners, 'listener')}",
             "Put the filter of docs/envoy.md before the router, and enable it on the route; under Istio, istiod does "
             "it for an HTTPRoute to an InferencePool (ENABLE_GATEWAY_API_INFERENCE_EXTENSION=true).",
         )
@@ -36,7 +37,7 @@ def check(evidence: Evidence) -> Iterator[Verdict]:
 
 def _one_picker(way: Way, *, is_asked: bool) -> Finding:
     others = [each.name for each in way.passage.filters if each not in way.pickers]
-    beside = f", beside other processors: {names(others)}" if others else ""
+    beside = f", beside other processors: {name_some(others)}" if others else ""
     if not way.pickers:
         return Finding(
             # Beside routes that ask one it may be meant so, for the engines' metrics say.
@@ -48,7 +49,7 @@ def _one_picker(way: Way, *, is_asked: bool) -> Finding:
         return Finding(
             "fault",
             f"{len(way.pickers)} pickers are asked about each request, and the last one's pick counts: "
-            f"{names([_told(each) for each in way.pickers])}",
+            f"{name_some([_told(each) for each in way.pickers])}",
             "Leave one ext_proc filter in force on the route; two of one name are both run.",
         )
     return Finding("ok", f"{_told(way.pickers[0])}{beside}")
@@ -83,11 +84,11 @@ def _retries(way: Way, evidence: Evidence) -> Finding:
     if pick is not None and pick.takes_list and retries > listed:
         return Finding(
             "warning",
-            f"a request is tried up to {retries} times more, and the picker lists {listed} further endpoints: past "
-            "its list Envoy asks any endpoint, often of the wrong model",
+            f"a request is tried up to {count(retries, 'time')} more, and the picker lists "
+            f"{count(listed, 'further endpoint')}: past its list Envoy asks any endpoint, often of the wrong model",
             f"Set envoy.fallbackEndpoints: {retries} in the picker's config, or num_retries: {listed} on the route.",
         )
-    return Finding("ok", f"{retries}, and the picker lists {listed} further endpoints")
+    return Finding("ok", f"{retries}, and the picker lists {count(listed, 'further endpoint')}")
 
 
 def _buffer(way: Way) -> Finding:

@@ -39,8 +39,6 @@ class Evidence:
     snapshot_problem: str = ""
     is_refused: bool = False
     """A picker, or something else, answers there, and not with what was asked for."""
-    config: admin_pb2.Config | None = None
-    """Its settings as it tells them."""
     config_problem: str = ""
     """Why `settings` are not the picker's although it answers."""
     own: admin_pb2.Snapshot | None = None

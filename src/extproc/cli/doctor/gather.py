@@ -26,7 +26,7 @@ from extproc.values.endpoint import Endpoint
 
 PICKER_S = 3.0
 LOOKS_S = 6.0
-"""With the former the bound of all."""
+"""At everything else, all at once: with the former the bound of all."""
 ANYWHERE = ("[::]", "0.0.0.0")
 
 T = TypeVar("T")
@@ -64,7 +64,7 @@ async def _ask_picker(asked: Asked) -> dict[str, Any]:
     except AdminError as exc:
         is_away = exc.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
         return known | {"snapshot_problem": str(exc), "is_refused": not is_away}
-    known |= {"snapshot": snapshot, "config": config}
+    known |= {"snapshot": snapshot}
     try:
         return known | {"settings": load_settings(text=config.yaml, flag_values={})}
     except ConfigError as exc:
@@ -110,15 +110,25 @@ async def _look_at_pool(known: Mapping[str, Any], asked: Asked) -> dict[str, Any
         if inputs.source is not None and not inputs.problems:
             found["own"], _ = await _within(stand_in(inputs.source, settings), LOOKS_S)
             snapshot = found["own"]
-    left_s = ends_at_s - time.monotonic()
-    (cluster, cluster_problem), (engines, _) = await asyncio.gather(
-        _within(_read_cluster(settings, snapshot, asked.environ), left_s),
-        _within(_ask_engines(settings, snapshot), left_s),
+    cluster, (engines, _) = await asyncio.gather(
+        _look_at_cluster(known, snapshot, asked, ends_at_s),
+        _within(_ask_engines(settings, snapshot), ends_at_s - time.monotonic()),
     )
-    found |= {"cluster": cluster, "cluster_problem": cluster_problem, "engines": engines or {}}
+    found |= {**cluster, "engines": engines or {}}
+    return found
+
+
+async def _look_at_cluster(
+    known: Mapping[str, Any], snapshot: admin_pb2.Snapshot | None, asked: Asked, ends_at_s: float
+) -> dict[str, Any]:
+    """At Kubernetes' objects, and then at the probes that the picker's own pod has."""
+    settings: Settings = known["settings"]
+    reading = _read_cluster(settings, snapshot, asked.environ)
+    cluster, problem = await _within(reading, ends_at_s - time.monotonic())
+    found: dict[str, Any] = {"cluster": cluster, "cluster_problem": problem}
     if cluster is not None and cluster.own_pod is not None and known.get("snapshot") is not None:
         asking = _ask_as_kubelet(cluster.own_pod, find_host(settings, asked.target))
-        found["probes"] = (await _within(asking, PICKER_S))[0] or ()
+        found["probes"] = (await _within(asking, ends_at_s - time.monotonic()))[0] or ()
     return found
 
 

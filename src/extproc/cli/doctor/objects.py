@@ -118,7 +118,6 @@ class FullContainerStatus(ContainerStatus, frozen=True):
     """How a container fares, and why it waits."""
 
     name: str = ""
-    ready: bool = False
     state: ContainerState | None = None
 
 

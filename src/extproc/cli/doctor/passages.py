@@ -6,8 +6,7 @@ from typing import NamedTuple
 from extproc.cli.doctor.envoy_facts import LB, Cluster, EnvoyFacts, Filter, Passage
 from extproc.cli.doctor.evidence import Evidence
 from extproc.cli.doctor.verdict import State, Verdict
-
-_MOST_TOLD = 3
+from extproc.cli.wording import name_some
 
 
 class Finding(NamedTuple):
@@ -55,7 +54,7 @@ def judge(check: str, evidence: Evidence, of_way: Callable[[Way], Finding | None
             places.setdefault(finding, []).append(way.passage.where)
     bad = [finding for finding in places if finding.state != "ok"]
     for finding in bad or list(places)[:1]:
-        told = f" ({names(places[finding])})" if len(seen) > 1 and finding.state != "ok" else ""
+        told = f" ({name_some(places[finding])})" if len(seen) > 1 and finding.state != "ok" else ""
         yield Verdict(check, finding.state, finding.evidence + told, finding.fix)
 
 
@@ -72,12 +71,6 @@ def each_filter(of_filter: Callable[[Filter], Finding | None]) -> Callable[[Way]
 def unseen(check: str, evidence: Evidence) -> Verdict:
     """What a check says that had no Envoy to look at."""
     return Verdict(check, "not checked", evidence.envoy_problem)
-
-
-def names(items: Sequence[str]) -> str:
-    """`items` as a text, cut where they are many."""
-    left = len(items) - _MOST_TOLD
-    return ", ".join(items[:_MOST_TOLD]) + (f" and {left} more" if left > 0 else "")
 
 
 def _is_related(pool: Cluster, own: set[str]) -> bool:

@@ -1,13 +1,13 @@
 """The picker itself: whether it answers, is ready, serves what its settings say, and is asked as it can answer."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from extproc._gen.extproc.admin.v1 import admin_pb2
 from extproc.cli.doctor.evidence import Evidence, ProbeLook
 from extproc.cli.doctor.ports import PortLook
 from extproc.cli.doctor.verdict import Verdict
-from extproc.cli.doctor.wording import count, name_some, tell_age
+from extproc.cli.wording import count, name_some, tell_age
 from extproc.servers.health import LIVENESS, READINESS_NAMES
 
 GATEWAYS = (
@@ -146,8 +146,8 @@ def _judge_health(evidence: Evidence) -> Verdict:
     return Verdict(name, "ok", said)
 
 
-def _list_answers(answers: object) -> str:
-    return ", ".join(f"{name or repr(name)} {said}" for name, said in dict(answers).items())  # type: ignore[call-overload]
+def _list_answers(answers: Mapping[str, str]) -> str:
+    return ", ".join(f"{name or repr(name)} {said}" for name, said in answers.items())
 
 
 def _judge_probes(evidence: Evidence) -> Verdict:

@@ -6,7 +6,7 @@ from extproc.cli.doctor.cluster import ClusterFacts
 from extproc.cli.doctor.evidence import Evidence
 from extproc.cli.doctor.objects import FullPod
 from extproc.cli.doctor.verdict import Verdict
-from extproc.cli.doctor.wording import count, name_some
+from extproc.cli.wording import count, name_some
 from extproc.registry.changes import Failure
 from extproc.sources.kubernetes.pools import Selection
 
@@ -24,8 +24,9 @@ def check(evidence: Evidence) -> Iterator[Verdict]:
         said = f"no pod of {cluster.namespace} has {selector}{_tell_near_misses(cluster, selector)}"
         yield Verdict("selector", "fault", said, "mend the pool's selector, or the labels of the pods' template")
         return
-    yield Verdict("selector", "ok", f"{selector} matches {count(len(pods), 'pod')}")
-    yield _judge_ready(pods)
+    more = f"more than {count(len(pods), 'pod')}" if cluster.has_more_pods else count(len(pods), "pod")
+    yield Verdict("selector", "ok", f"{selector} matches {more}")
+    yield _judge_ready(pods, has_more=cluster.has_more_pods)
     yield _judge_target_ports(evidence, cluster.selection, pods)
 
 
@@ -43,16 +44,21 @@ def _tell_near_misses(cluster: ClusterFacts, selector: str) -> str:
     return said
 
 
-def _judge_ready(pods: Sequence[FullPod]) -> Verdict:
+def _judge_ready(pods: Sequence[FullPod], *, has_more: bool) -> Verdict:
     reasons = {pod.metadata.name: _find_unready_reason(pod) for pod in pods}
     unready = [f"{name} ({reason})" for name, reason in reasons.items() if reason]
+    if not unready and has_more:
+        return Verdict(
+            "ready pods", "not checked", f"all of the first {len(pods):,}; there are more, which were not read"
+        )
     if not unready:
         return Verdict("ready pods", "ok", f"all {len(pods)}" if len(pods) > 1 else "the one there is")
     fix = "see `kubectl describe pod` of one of them"
-    if len(unready) == len(pods):
+    if len(unready) == len(pods) and not has_more:
         said = f"none of {count(len(pods), 'pod')}: {name_some(unready)}"
         return Verdict("ready pods", "fault", said, fix)
-    said = f"{len(pods) - len(unready)} of {len(pods)}; not {name_some(unready)}"
+    of_all = f"the first {len(pods):,}" if has_more else f"{len(pods):,}"
+    said = f"{len(pods) - len(unready):,} of {of_all}; not {name_some(unready)}"
     return Verdict("ready pods", "warning", said, fix)
 
 
@@ -88,6 +94,8 @@ def _judge_target_ports(evidence: Evidence, selection: Selection, pods: Sequence
         said = f"ready pods refuse connections on {', '.join(wrong)}{opened}"
         return Verdict(name, "fault", said, "name in the pool's targetPorts the port that the engine listens on")
     if not by_port:
+        if any(not _find_unready_reason(pod) for pod in pods):
+            return Verdict(name, "not checked", "no picker has asked the ready pods", "start one, or run it beside one")
         return Verdict(name, "not checked", "no pod is ready")
     answering = [port for port, refusals in by_port.items() if not all(refusals)]
     return Verdict(name, "ok", f"{', '.join(sorted(answering, key=int))}: connections are taken")

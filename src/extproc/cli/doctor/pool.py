@@ -7,7 +7,7 @@ from extproc.cli.doctor.cluster import ClusterFacts
 from extproc.cli.doctor.evidence import Evidence
 from extproc.cli.doctor.objects import PickerReference
 from extproc.cli.doctor.verdict import Verdict
-from extproc.cli.doctor.wording import count, name_some, tell_age
+from extproc.cli.wording import count, name_some, tell_age
 
 LIST = ("list", "inferencepools")
 
@@ -123,6 +123,9 @@ def _judge_failure_mode(evidence: Evidence, reference: PickerReference) -> Verdi
     models = len(evidence.knowledge.models) if evidence.knowledge is not None else 0
     if reference.failure_mode != "FailOpen":
         return Verdict(name, "ok", f"{reference.failure_mode or 'FailClose, the default'}")
+    if not models:
+        said = f"{reference.failure_mode}, which is right for a pool of one model alone: none is known yet"
+        return Verdict(name, "not checked", said)
     if models < 2:
         return Verdict(name, "ok", f"FailOpen, and the pool has {count(models, 'model')}: any endpoint will do")
     said = f"FailOpen on a pool of {models} models: while no picker answers, requests go to pods of other models too"

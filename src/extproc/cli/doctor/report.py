@@ -1,6 +1,7 @@
 """What the checks say, for a terminal or a script."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
@@ -23,6 +24,7 @@ from extproc.cli.doctor import (
 )
 from extproc.cli.doctor.evidence import Evidence
 from extproc.cli.doctor.verdict import State, Verdict
+from extproc.cli.wording import plain
 
 Check = Callable[[Evidence], Iterator[Verdict]]
 
@@ -38,6 +40,10 @@ STYLES: dict[State, str] = {"ok": "green", "fault": "bold red", "warning": "yell
 LABELS: dict[State, str] = {"ok": "ok", "fault": "FAULT", "warning": "warning", "not checked": "not checked"}
 PLURALS: dict[State, str] = {"fault": "faults", "warning": "warnings"}
 LEAST_WIDTH = 60
+LONGEST_TEXT = 10_000
+
+_NEXT_LINE = re.compile(r"\n(?=- [a-z]\w*: |  [a-z]\w*: )")
+"""Ends of lines that are let through, in a fix alone: those before the rules of a Role."""
 
 
 def judge(evidence: Evidence) -> list[Verdict]:
@@ -56,7 +62,7 @@ def print_json(verdicts: Sequence[Verdict]) -> None:
         "verdicts": [verdict._asdict() for verdict in verdicts],
         "summary": {state.replace(" ", "_"): counts[state] for state in LABELS},
     }
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    click.echo(json.dumps(document, indent=2))
 
 
 def print_report(verdicts: Sequence[Verdict], *, console: Console | None = None) -> None:
@@ -66,9 +72,10 @@ def print_report(verdicts: Sequence[Verdict], *, console: Console | None = None)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for verdict in verdicts:
-        said = Text.assemble((verdict.check, "bold"), f": {_clean(verdict.evidence)}")
+        said = Text.assemble((verdict.check, "bold"), f": {plain(verdict.evidence, LONGEST_TEXT)}")
         if verdict.fix:
-            said.append(f"\nfix: {_clean(verdict.fix)}", style="cyan")
+            lines = [plain(line, LONGEST_TEXT) for line in _NEXT_LINE.split(verdict.fix)]
+            said.append("\nfix: " + "\n".join(lines), style="cyan")
         table.add_row(Text(LABELS[verdict.state], STYLES[verdict.state]), said)
     if console.width < LEAST_WIDTH:
         console.width = LEAST_WIDTH
@@ -81,8 +88,3 @@ def sum_up(verdicts: Sequence[Verdict]) -> str:
     counts = Counter(verdict.state for verdict in verdicts)
     parts = [f"{counts[state]} {PLURALS.get(state, state) if counts[state] != 1 else state}" for state in LABELS]
     return ("No fault found: " if not counts["fault"] else "") + ", ".join(parts)
-
-
-def _clean(text: str) -> str:
-    """Without what could steer the terminal: names come from engines and clients."""
-    return "".join(each if each.isprintable() or each == "\n" else "�" for each in text)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from extproc.cli.doctor.cluster import ClusterFacts, Right
 from extproc.cli.doctor.evidence import Evidence
 from extproc.cli.doctor.verdict import Verdict
-from extproc.cli.doctor.wording import name_some
+from extproc.cli.wording import name_some
 
 VERBS = ("get", "list", "watch")
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from random import Random
 
 from extproc import __version__
@@ -11,6 +11,7 @@ from extproc.probes.client import Client
 from extproc.probes.models import ModelProber
 from extproc.registry.store import Store
 from extproc.servers.admin.messages import to_message
+from extproc.servers.admin.views import view_endpoint, view_models
 from extproc.settings.schema import Settings
 from extproc.sources.choice import Source
 from extproc.values import admin
@@ -71,7 +72,7 @@ async def stand_in(source: Source, settings: Settings) -> admin_pb2.Snapshot:
             for task in (source_task, probes):
                 task.cancel()
             await asyncio.gather(source_task, probes, return_exceptions=True)
-    return to_message(_tell(store, meters), admin_pb2.Snapshot)
+    return to_message(tell(store.snapshot, meters.sources.values()), admin_pb2.Snapshot)
 
 
 async def _wait_for_either(is_complete: asyncio.Event, has_trouble: asyncio.Event) -> None:
@@ -86,8 +87,8 @@ async def _wait_for_either(is_complete: asyncio.Event, has_trouble: asyncio.Even
             task.cancel()
 
 
-def _tell(store: Store, meters: _Meters) -> admin.Snapshot:
-    snapshot = store.snapshot
+def tell(snapshot: Snapshot, sources: Iterable[admin.Source]) -> admin.Snapshot:
+    """What was learned, as a picker would tell it."""
     return admin.Snapshot(
         pool=str(snapshot.pool),
         extproc_version=__version__,
@@ -96,27 +97,7 @@ def _tell(store: Store, meters: _Meters) -> admin.Snapshot:
         age_s=0.0,
         is_synced=snapshot.is_synced,
         is_ready=False,
-        sources=tuple(meters.sources.values()),
-        endpoints=tuple(
-            [
-                admin.Endpoint(
-                    id=state.endpoint.id,
-                    name=state.endpoint.name,
-                    address=state.endpoint.address,
-                    engine=state.endpoint.engine,
-                    is_ready=state.is_ready,
-                    is_confirmed=state.is_confirmed,
-                    is_suspect=state.is_suspect,
-                    models=tuple([card.id for card in state.cards]),
-                    problem=state.problem,
-                )
-                for state in snapshot.endpoints.values()
-            ]
-        ),
-        models=tuple(
-            [
-                admin.Model(id_, known.card.parent or "", tuple(sorted(each.name for each in known.candidates)))
-                for id_, known in snapshot.models.items()
-            ]
-        ),
+        sources=tuple(sources),
+        endpoints=tuple([view_endpoint(state) for state in snapshot.endpoints.values()]),
+        models=view_models(snapshot),
     )

@@ -3,23 +3,20 @@
 from collections.abc import Iterator, Sequence
 
 from extproc._gen.extproc.admin.v1 import admin_pb2
-from extproc.cli.doctor.envoy_filter import refused_modes
 from extproc.cli.doctor.evidence import Evidence
+from extproc.cli.doctor.recent import once_mended, recent_callers, tell_refused
 from extproc.cli.doctor.verdict import Verdict
+from extproc.cli.wording import count, tell_age
 
-_AGO_S = 30.0
-"""A kind of stream that ended so long before the newest began is of the past: the gateway was set otherwise then."""
 _FULL_DUPLEX = "FULL_DUPLEX_STREAMED"
 _SET_FULL_DUPLEX = (
     f"In the gateway's ext_proc filter: processing_mode.request_body_mode: {_FULL_DUPLEX}, request_trailer_mode: SEND."
 )
-_CHECKS = (
-    "streams: who calls",
-    "streams: request body mode",
-    "streams: answers",
-    "streams: ended early",
-    "streams: modes",
-)
+_WHO_CALLS = "streams: who calls"
+_REQUEST_BODY = "streams: request body mode"
+_ANSWERS = "streams: answers"
+_ENDED_EARLY = "streams: ended early"
+_MODES = "streams: modes"
 
 
 def check(evidence: Evidence) -> Iterator[Verdict]:
@@ -36,92 +33,92 @@ def check(evidence: Evidence) -> Iterator[Verdict]:
             "request through it, and look again",
         )
         return
-    callers = _current(snapshot.callers)
+    callers = recent_callers(snapshot)
     yield _who_calls(callers, evidence)
-    yield _request_body(callers, evidence)
+    yield _request_body(callers)
     yield _answers(callers, evidence)
     yield _ended_early(callers, evidence)
     yield _modes(callers, evidence)
 
 
-def _current(callers: Sequence[admin_pb2.Caller]) -> Sequence[admin_pb2.Caller]:
-    newest_s = min(caller.age_s for caller in callers)
-    return [caller for caller in callers if caller.age_s <= newest_s + _AGO_S]
-
-
 def _told(caller: admin_pb2.Caller) -> str:
-    return f"{caller.streams} streams, the last {caller.age_s:.0f} s ago"
+    return f"{count(caller.streams, 'stream')}, the last {tell_age(caller.age_s)} ago"
 
 
 def _who_calls(callers: Sequence[admin_pb2.Caller], evidence: Evidence) -> Verdict:
-    check_name = _CHECKS[0]
     through = [caller for caller in callers if not caller.is_direct]
     if not through:
-        return Verdict(check_name, "ok", f"Envoy itself ({_told(callers[0])})")
+        return Verdict(_WHO_CALLS, "ok", f"Envoy itself ({_told(callers[0])})")
     hop = "an HTTP hop between Envoy and picker, or a data plane that is not Envoy"
     settings = evidence.settings.envoy
     asked = {"responsePhase": settings.response_phase, "requestBodyAnswer": settings.request_body_answer}
     forced = [f"envoy.{key}: {value}" for key, value in asked.items() if value in ("detach", "whole")]
     if forced:
         return Verdict(
-            check_name,
+            _WHO_CALLS,
             "fault",
             f"{hop} ({_told(through[0])}), and {' and '.join(forced)}: it can part an answer from the end of its "
             "stream, and then a reply is cut, with status 200",
-            "Take the hop away (no sidecar on the picker), or set both to auto in the picker's config.",
+            "Take the hop away (no sidecar on the picker), or set both to auto in the picker's config."
+            + once_mended(through[0].age_s, callers),
         )
     return Verdict(
-        check_name,
+        _WHO_CALLS,
         "warning",
         f"{hop} ({_told(through[0])}): streams stay open, every chunk of an answer passes the picker where the filter "
         "sends response bodies, and a picker that dies cuts the answers it follows",
-        'Take the hop away: no sidecar on the picker (sidecar.istio.io/inject: "false"), no proxy before it.',
+        'Take the hop away: no sidecar on the picker (sidecar.istio.io/inject: "false"), no proxy before it.'
+        + once_mended(through[0].age_s, callers),
     )
 
 
-def _request_body(callers: Sequence[admin_pb2.Caller], evidence: Evidence) -> Verdict:
-    check_name = _CHECKS[1]
-    refused = refused_modes(evidence)
+def _request_body(callers: Sequence[admin_pb2.Caller]) -> Verdict:
     found = sorted({caller.request_body_mode for caller in callers if caller.request_body_mode})
     seen = f"request_body_mode is {' and '.join(found)}"
-    if any(caller.answer == "refuse" for caller in callers):
+    if waiting := [caller for caller in callers if caller.answer == "refuse"]:
         return Verdict(
-            check_name,
+            _REQUEST_BODY,
             "fault",
-            "request_body_mode is STREAMED, and the body waits for an answer to the headers, which the picker cannot "
-            f"give before it knows the body{refused}",
-            _SET_FULL_DUPLEX,
+            f"request_body_mode is STREAMED ({_told(waiting[0])}), and the body waits for an answer to the headers, "
+            f"which the picker cannot give before it knows the body{tell_refused(waiting)}",
+            _SET_FULL_DUPLEX + once_mended(waiting[0].age_s, callers),
         )
     if not found:
-        if refused:
+        if refused := tell_refused(callers):
             return Verdict(
-                check_name,
+                _REQUEST_BODY,
                 "fault",
                 f"streams begin without a request's headers{refused}",
                 "In the gateway's ext_proc filter: processing_mode.request_header_mode: SEND.",
             )
-        return Verdict(check_name, "not checked", "no stream has shown a request yet")
-    if limited := [mode for mode in ("NONE", "BUFFERED_PARTIAL") if mode in found]:
-        costs = "does not show the body" if limited == ["NONE"] else "may show only the beginning of a body"
+        return Verdict(_REQUEST_BODY, "not checked", "no stream has shown a request yet")
+    if limited := [caller for caller in callers if caller.request_body_mode in ("NONE", "BUFFERED_PARTIAL")]:
+        modes = {caller.request_body_mode for caller in limited}
+        costs = "does not show the body" if modes == {"NONE"} else "may show only the beginning of a body"
+        refused = tell_refused(limited)
         return Verdict(
-            check_name, "fault" if refused else "warning", f"{seen}, which {costs}{refused}", _SET_FULL_DUPLEX
+            _REQUEST_BODY,
+            "fault" if refused else "warning",
+            f"{seen}, which {costs}{refused}",
+            _SET_FULL_DUPLEX + once_mended(min(caller.age_s for caller in limited), callers),
         )
-    return Verdict(check_name, "ok", seen)
+    return Verdict(_REQUEST_BODY, "ok", seen)
 
 
 def _answers(callers: Sequence[admin_pb2.Caller], evidence: Evidence) -> Verdict:
     """What becomes of streams, against what the settings ask for."""
-    check_name = _CHECKS[2]
     phase = evidence.settings.envoy.response_phase
     direct = [caller for caller in callers if caller.is_direct and caller.request_body_mode]
-    if phase == "track" and any(caller.answer == "observe" for caller in direct):
-        mode = next(caller.response_body_mode for caller in direct if caller.answer == "observe")
+    observed = [caller for caller in direct if caller.answer == "observe"]
+    if phase == "track" and observed:
+        mode = observed[0].response_body_mode
         return Verdict(
-            check_name,
+            _ANSWERS,
             "warning",
             f"envoy.responsePhase is track, but response_body_mode is {mode}: every chunk of every answer passes the "
             "picker",
-            "In the gateway's ext_proc filter: processing_mode.response_body_mode: NONE.",
+            "In the gateway's ext_proc filter: processing_mode.response_body_mode: NONE."
+            + once_mended(observed[0].age_s, callers),
         )
     kinds = ", ".join(sorted({caller.answer for caller in callers}))
     seen = f"responsePhase is {phase}, and the streams are answered so: {kinds}"
@@ -130,54 +127,54 @@ def _answers(callers: Sequence[admin_pb2.Caller], evidence: Evidence) -> Verdict
             ". response_body_mode is FULL_DUPLEX_STREAMED, as Istio has it; where the filter is yours, NONE takes the "
             "last risk away that leaving has"
         )
-    return Verdict(check_name, "ok", seen)
+    return Verdict(_ANSWERS, "ok", seen)
 
 
 def _ended_early(callers: Sequence[admin_pb2.Caller], evidence: Evidence) -> Verdict:
     """By a time limit of the gateway's that is shorter than the picker takes it to be; or by clients that left."""
-    check_name = _CHECKS[3]
     settings = evidence.settings
     timed = [caller for caller in callers if caller.request_body_mode not in ("", _FULL_DUPLEX)]
     if not timed:
-        return Verdict(check_name, "ok", "Envoy has no time limit in full duplex")
+        return Verdict(_ENDED_EARLY, "ok", "Envoy has no time limit in full duplex")
     patience_s = min(settings.requests.hold_s, settings.envoy.message_timeout_s / 2)
     for caller in timed:
         if not caller.left_early or caller.left_after_s > settings.envoy.message_timeout_s:
             continue
         is_many = caller.left_early * 10 >= caller.streams
         return Verdict(
-            check_name,
+            _ENDED_EARLY,
             "fault" if is_many and caller.left_after_s <= patience_s else "warning",
-            f"{caller.left_early} of {caller.streams} streams were ended before their answer, the first after "
-            f"{caller.left_after_s:.2g} s, while the picker takes the filter's message_timeout to be "
-            f"{settings.envoy.message_timeout_s:g} s: clients that left, or a message_timeout that is shorter",
+            f"{caller.left_early} of {caller.streams} streams were ended before their answer, the soonest after "
+            f"{caller.left_after_s:.2g} s, the last {tell_age(caller.left_early_age_s)} ago, while the picker takes "
+            f"the filter's message_timeout to be {settings.envoy.message_timeout_s:g} s: clients that left, or a "
+            "message_timeout that is shorter",
             "Set envoy.messageTimeout in the picker's config to the filter's message_timeout; Envoy's default is "
-            "200ms.",
+            "200ms." + once_mended(caller.left_early_age_s, callers),
         )
-    return Verdict(check_name, "ok", "none sooner than envoy.messageTimeout")
+    return Verdict(_ENDED_EARLY, "ok", "none sooner than envoy.messageTimeout")
 
 
 def _modes(callers: Sequence[admin_pb2.Caller], evidence: Evidence) -> Verdict:
     """Whether all are of one kind, and whether the gateway or the settings say which."""
-    check_name = _CHECKS[4]
     shown = [caller for caller in callers if caller.request_body_mode]
     if not shown:
-        return Verdict(check_name, "not checked", "no stream has shown a request yet")
+        return Verdict(_MODES, "not checked", "no stream has shown a request yet")
     kinds = sorted({f"{each.request_body_mode}/{each.response_body_mode}" for each in shown})
     # Requests without a body are not overridden, so that one filter shows two kinds.
     if len(kinds) > 1 and not evidence.settings.envoy.allow_mode_override:
         return Verdict(
-            check_name,
+            _MODES,
             "warning",
             f"streams of {len(kinds)} kinds (request/response body mode): {', '.join(kinds)}: two filters ask this "
             "picker, perhaps on one route",
-            "Look at the gateway with --envoy-admin; a route needs one ext_proc filter that asks the picker.",
+            "Look at the gateway with --envoy-admin; a route needs one ext_proc filter that asks the picker."
+            + once_mended(max(caller.age_s for caller in shown), callers),
         )
     if not all(caller.tells_modes for caller in shown):
         return Verdict(
-            check_name,
+            _MODES,
             "warning",
             f"the data plane does not tell its modes: they are taken from the picker's config, {' and '.join(kinds)}",
             "See that envoy.requestBodyMode and envoy.responseBodyMode are the filter's modes.",
         )
-    return Verdict(check_name, "ok", f"told with each request: {' and '.join(kinds)} (request/response body mode)")
+    return Verdict(_MODES, "ok", f"told with each request: {' and '.join(kinds)} (request/response body mode)")

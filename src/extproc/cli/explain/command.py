@@ -10,6 +10,7 @@ from random import Random
 
 import click
 from google.protobuf.json_format import MessageToJson
+from rich.console import Console
 
 from extproc._gen.extproc.admin.v1 import admin_pb2
 from extproc.cli.admin_client import AdminError, admin_options, open_admin
@@ -71,6 +72,8 @@ def explain(
     request = build_request(
         model=model, prompt=prompt, headers=headers, path=path, method=method, body=body, subset=subset
     )
+    if model is None and body is None and path is None:
+        click.echo(f"no --model, --body or --path is given: this is about {request.method} {request.path}", err=True)
     if any(offline.values()):
         given = click.core.ParameterSource.COMMANDLINE
         if clash := next((name for name in RUNNING_ONLY if ctx.get_parameter_source(name) is given), None):
@@ -82,7 +85,8 @@ def explain(
     if as_json:
         click.echo(MessageToJson(told, preserving_proto_field_name=True, always_print_fields_with_no_presence=True))
     else:
-        show_explanation(told, asked=f"{request.method} {request.path}")
+        console = Console(highlight=False, emoji=False)
+        show_explanation(told, asked=f"{request.method} {request.path}", console=console)
     sys.exit(0 if told.outcome == "routed" or 200 <= told.answer.status < 300 else 1)
 
 
@@ -98,7 +102,8 @@ def build_request(
 ) -> admin_pb2.ExplainRequest:
     """The request that the options stand for. Errors: click.UsageError."""
     if body is not None and (model is not None or prompt is not None):
-        raise click.UsageError("--body is the whole body: leave out --model and --prompt")
+        unread = _complaint_of(body)
+        raise click.UsageError(f"{unread}--body is the whole body: leave out --model and --prompt")
     if prompt is not None and model is None:
         raise click.UsageError("--prompt needs --model")
     has_body = body is not None or model is not None
@@ -143,6 +148,16 @@ def _read_body(file: str) -> bytes:
     if len(body) > LARGEST_BODY_BYTES:
         raise click.UsageError(f"--body has more than {LARGEST_BODY_BYTES} bytes: the admin service takes no more")
     return body
+
+
+def _complaint_of(file: str) -> str:
+    """What is wrong with the file of a body, empty for nothing. Standard input is not waited for."""
+    try:
+        if file != "-":
+            _read_body(file)
+    except click.UsageError as exc:
+        return f"{exc.message}; "
+    return ""
 
 
 def _read_subset(text: str) -> list[str]:

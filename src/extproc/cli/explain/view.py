@@ -1,4 +1,4 @@
-"""An explanation as a person reads it, on 80 columns."""
+"""An explanation as a person reads it, on 80 columns; where no terminal shows it, nothing is wrapped."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,16 +15,28 @@ SHOWN_OTHERS = 10
 SHOWN_BODY = 2000
 LONGEST_NAME = 60
 LONGEST_SENTENCE = 2000
+WITHOUT_END = 1_000_000
+"""Columns of what is no terminal: a line break of ours would keep a search or a copy from finding a text."""
 
 
-def show_explanation(told: admin_pb2.Explanation, *, asked: str) -> None:
+def show_explanation(told: admin_pb2.Explanation, *, asked: str, console: Console) -> None:
     """Prints it. `asked`: method and path, for a request that names no model."""
-    console = Console(highlight=False, emoji=False)
+    if console.is_terminal:
+        _show(told, asked, console)
+        return
+    console.width = WITHOUT_END
+    with console.capture() as captured:
+        _show(told, asked, console)
+    for line in captured.get().rstrip("\n").split("\n"):
+        console.out(line.rstrip(), highlight=False)
+
+
+def _show(told: admin_pb2.Explanation, asked: str, console: Console) -> None:
     console.print(_headline(told, asked))
     console.print(Text(plain(told.why, LONGEST_SENTENCE)))
     console.print(Text(_circumstances(told), style="dim"))
     if told.HasField("answer"):
-        console.print(_answer(told.answer))
+        console.print(_answer(told.answer), soft_wrap=True)
     compared = [each for each in told.candidates if each.scores]
     others = [each for each in told.candidates if not each.scores and each.verdicts]
     every = count(len(told.candidates), "endpoint")

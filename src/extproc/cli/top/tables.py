@@ -5,12 +5,15 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from rich.cells import cell_len, set_cell_size
+from rich.console import Console
 from rich.text import Text
 
 from extproc._gen.extproc.admin.v1 import admin_pb2
 from extproc.cli.wording import plain, show_age
 
 UNKNOWN = "-"
+INDENT = 2
+"""Before a problem, and before the further lines of a text that needs more than one."""
 
 
 class _Column(NamedTuple):
@@ -29,6 +32,8 @@ def state_of(endpoint: admin_pb2.Endpoint) -> tuple[str, str, int]:
         return "not ready", "bold red", 3
     if not endpoint.is_confirmed:
         return "unconfirmed", "yellow", 1
+    if not endpoint.models:
+        return "no models", "bold red", 2
     if endpoint.is_suspect:
         return "suspect", "bold red", 2
     return "ready", "green", 0
@@ -42,7 +47,9 @@ def _problem_of(endpoint: admin_pb2.Endpoint) -> str:
 
 
 def endpoint_lines(snapshot: admin_pb2.Snapshot, width: int, most: int) -> Iterator[Text]:
-    """The title and at most so many further lines. The worst endpoints come first, each with its problem below."""
+    """The title and at most so many further lines. The worst endpoints come first, each with its problem below: whole
+    where there is room for all of them, else on one line.
+    """
     has_open = any(each.HasField("in_flight") for each in snapshot.endpoints)
     numbers = [("WAIT", 5), ("RUN", 5), ("KV", 4), *([("OPEN", 5)] if has_open else []), ("AGE", 5)]
     rest = width - 11 - sum(size for _, size in numbers) - len(numbers) - 2
@@ -60,17 +67,24 @@ def endpoint_lines(snapshot: admin_pb2.Snapshot, width: int, most: int) -> Itera
     if len(order) > most:
         order.sort(key=lambda each: (*_badness(each)[:2], -each.load.waiting, -each.load.kv_used_ratio))
     left, shown = most, 0
-    for endpoint in order:
-        problem = _problem_of(endpoint)
-        needed = 2 if problem else 1
+    for endpoint, problem in zip(order, _problem_lines(order, width, most), strict=True):
+        needed = 1 + len(problem)
         is_last = shown == len(order) - 1
         if shown and needed + (0 if is_last else 1) > left:
             yield Text(f"… and {len(order) - shown} more endpoints", "dim")
             return
         yield _row(_cells_of(endpoint, has_open, columns), columns)
-        if problem:
-            yield Text(f"  {problem}", "red")
+        yield from problem
         left, shown = left - needed, shown + 1
+
+
+def _problem_lines(order: Sequence[admin_pb2.Endpoint], width: int, most: int) -> list[list[Text]]:
+    problems = [_problem_of(endpoint) for endpoint in order]
+    short = [[Text(f"{' ' * INDENT}{problem}", "red")] if problem else [] for problem in problems]
+    if len(order) + sum(map(len, short)) > most:
+        return short
+    whole = [[line for text in texts for line in wrap(text, width, most=most)] for texts in short]
+    return whole if len(order) + sum(map(len, whole)) <= most else short
 
 
 def _badness(endpoint: admin_pb2.Endpoint) -> tuple[int, bool, str, str]:
@@ -118,6 +132,18 @@ def decision_lines(decisions: Sequence[admin_pb2.DecisionEvent], width: int) -> 
             (f"{each.seconds * 1000:.1f}", ""),
         ]
         yield _row(cells, columns)
+
+
+def wrap(text: Text, width: int, *, most: int) -> list[Text]:
+    """Its lines, the second and further ones indented. Where they are more than `most`, the rest is cut."""
+    if most == 1 or text.cell_len <= width:
+        return [text]
+    lines = list(text.wrap(Console(width=width), width - INDENT - 1, overflow="fold"))
+    if len(lines) > most:
+        del lines[most:]
+        lines[-1].rstrip()
+        lines[-1].append("…")
+    return [lines[0], *(Text(" " * INDENT, line.style).append_text(line) for line in lines[1:])]
 
 
 def _row(cells: Sequence[Cell], columns: Sequence[_Column]) -> Text:

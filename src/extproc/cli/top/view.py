@@ -7,7 +7,7 @@ from rich.console import Group
 from rich.text import Text
 
 from extproc._gen.extproc.admin.v1 import admin_pb2
-from extproc.cli.top.tables import decision_lines, endpoint_lines, state_of
+from extproc.cli.top.tables import decision_lines, endpoint_lines, state_of, wrap
 from extproc.cli.wording import LONGEST_ERROR, plain, show_age
 from extproc.values.refusal import REFUSALS
 
@@ -17,6 +17,8 @@ DECIDED = REFUSAL_CODES | {"routed", "replied"}
 
 LEAST_DECISIONS = 4
 MOST_WARNINGS = 4
+WARNING_SHARE = 3
+"""What is wrong with more than one endpoint takes a third of the lines at most, or a line each where that is more."""
 
 
 class Frame(NamedTuple):
@@ -34,12 +36,13 @@ class Frame(NamedTuple):
 
 
 def render(frame: Frame, *, width: int, height: int) -> Group:
-    """The frame in at most `height` lines, ten at least, of at most `width` cells."""
-    silence = _silence_of(frame)
-    snapshot = frame.snapshot
+    """The frame in at most `height` lines, ten at least, of at most `width` cells. What is wrong is wrapped."""
+    snapshot, most = frame.snapshot, max(1, height // WARNING_SHARE)
     if snapshot is None:
-        return Group(*silence or [Text(f"asking {plain(frame.target)} …")])
-    head = [*silence, *_head_of(snapshot, frame.decisions_per_s), *_warnings_of(snapshot), Text()]
+        return Group(*_silence_of(frame) or [Text(f"asking {plain(frame.target)} …")])
+    silence = _wrap(_silence_of(frame), width, most)
+    warnings = _wrap(_warnings_of(snapshot), width, most - len(silence))
+    head = [*silence, *_head_of(snapshot, frame.decisions_per_s), *warnings, Text()]
     rest = height - len(head) - 3  # titles of both tables and a line between
     decisions = list(snapshot.decisions)[: max(LEAST_DECISIONS, rest // 3)]
     body = [*endpoint_lines(snapshot, width, max(1, rest - max(1, len(decisions)))), Text()]
@@ -98,17 +101,30 @@ def _warnings_of(snapshot: admin_pb2.Snapshot) -> list[Text]:
         age = f", last read {show_age(source.age_s)} ago" if source.HasField("age_s") else ""
         if not source.is_connected:
             warnings.append(Text(f"source {plain(source.name)} is not connected{age}", "bold red"))
-        warnings.extend(Text(f"source {plain(source.name)}: {plain(problem)}", "red") for problem in source.problems)
+        warnings.extend(_warning(f"source {plain(source.name)}", problem) for problem in source.problems)
     if not snapshot.is_synced and not warnings:
         warnings.append(Text("the pool has not been read yet", "yellow"))
     file = snapshot.config_file
-    warnings.extend(Text(f"{plain(file.path)}: {plain(problem)}", "red") for problem in file.problems)
+    warnings.extend(_warning(plain(file.path), problem) for problem in file.problems)
     if idle := [plain(model.id) for model in snapshot.models if not model.endpoints]:
         warnings.append(Text(f"no ready endpoint for: {', '.join(idle)}", "bold red"))
     if len(warnings) > MOST_WARNINGS:
         left_out = len(warnings) - MOST_WARNINGS + 1
         warnings[MOST_WARNINGS - 1 :] = [Text(f"… and {left_out} more problems: see extproc doctor", "red")]
     return warnings
+
+
+def _warning(of: str, problem: str) -> Text:
+    return Text(f"{of}: {plain(problem, LONGEST_ERROR)}", "red")
+
+
+def _wrap(texts: list[Text], width: int, most: int) -> list[Text]:
+    """The lines of each: at most `most` of all, but one of each."""
+    lines: list[Text] = []
+    for index, text in enumerate(texts):
+        for_others = len(texts) - index - 1
+        lines += wrap(text, width, most=max(1, most - len(lines) - for_others))
+    return lines
 
 
 def _fit(line: Text, width: int) -> Text:

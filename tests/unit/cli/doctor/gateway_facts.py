@@ -105,18 +105,13 @@ def snapshot(
     *callers: admin_pb2.Caller,
     endpoints: Mapping[str, str] = ENDPOINTS,
     models: Sequence[str] = ("phi", "gemma"),
-    refused: int = 0,
 ) -> admin_pb2.Snapshot:
-    """What a picker knows that has seen such streams, and refused so many requests for their mode."""
+    """What a picker knows that has seen such streams."""
     return admin_pb2.Snapshot(
         uptime_s=60,
         endpoints=[admin_pb2.Endpoint(name=name, address=at, is_ready=True) for name, at in endpoints.items()],
         models=[admin_pb2.Model(id=model) for model in models],
         callers=callers,
-        outcomes=[
-            admin_pb2.Outcome(model="phi", outcome="routed", requests=7),
-            admin_pb2.Outcome(model="unknown", outcome="unsupported_mode", requests=refused),
-        ],
     )
 
 

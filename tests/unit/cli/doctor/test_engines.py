@@ -135,6 +135,22 @@ def test_an_engine_without_models(is_confirmed: bool, state: str, words: str) ->
     assert words in verdict.evidence
 
 
+HANGING = Answer(f"http://{ADDRESS}/v1/models", Failure.TIMEOUT, "timeout: no answer within 2 s")
+
+
+def test_an_engine_that_was_not_heard_of_yet_is_judged_by_what_it_says_here() -> None:
+    silent = [
+        endpoint(f"e{number}", models=(), is_confirmed=False, address=f"10.0.0.{number}:8000") for number in (1, 2)
+    ]
+    hangs = EngineLook(name="e1", address=ADDRESS, models=HANGING, metrics=HANGING)
+    verdict = verdicts_on(*silent, engine=hangs)["engines"]
+    assert verdict.state == "fault"
+    assert verdict.evidence == "all 2: timeout: no answer within 2 s"  # that which was not asked, too
+    assert "overloaded or hangs" in verdict.fix
+    answers = EngineLook(name="e1", address=ADDRESS, models=Answer("", models=1), metrics=Answer(""))
+    assert verdicts_on(*silent, engine=answers)["engines"].evidence == "all 2: no answer yet"
+
+
 def test_what_kubernetes_calls_not_ready_need_not_answer() -> None:
     pool = "{source: {poolName: llm}}"
     starting = endpoint("b", problem="refused: no", is_ready=False)

@@ -126,7 +126,7 @@ CASES: dict[str, tuple[EnvoyFacts, dict[str, Any], tuple[str, str, str] | None]]
     "default limits, overflown": (
         with_picker(stats=STATS | stats(upstream_rq_pending_overflow=7), limits=DEFAULT_LIMITS),
         {},
-        (LIMITS, "fault", "1024 open streams; 7 more were refused"),
+        (LIMITS, "fault", "1024 open streams; 7 more refused"),
     ),
     "limits not told": (with_picker(limits=None), {}, None),
 }

@@ -108,8 +108,20 @@ def test_an_override_that_the_filter_does_not_take_is_a_fault_of_its_own() -> No
 
 @pytest.mark.parametrize("mode", ["NONE", "BUFFERED_PARTIAL"])
 def test_requests_that_were_refused_make_a_fault_of_a_mode(mode: str) -> None:
-    given = evidence(with_filter(request_body=mode), seen=snapshot(refused=3), **settings())
-    assert_says(check, given, (BODY, "fault", "3 requests were refused"))
+    seen = snapshot(caller(request_body_mode=mode, refused=3, refused_age_s=1.0))
+    assert_says(
+        check, evidence(with_filter(request_body=mode), seen=seen, **settings()), (BODY, "fault", "3 requests were")
+    )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"refused_age_s": 31.1}, {"refused_age_s": 1.0, "request_body_mode": "STREAMED"}],
+    ids=["long ago", "in another mode"],
+)
+def test_requests_that_were_refused_before_make_no_fault_of_a_mode(fields: dict[str, Any]) -> None:
+    seen = snapshot(caller(**({"request_body_mode": "NONE", "refused": 3} | fields)))
+    assert_says(check, evidence(with_filter(request_body="NONE"), seen=seen, **settings()), (BODY, "warning", "NONE"))
 
 
 ASSUMED = "Envoy: modes in the picker's config"

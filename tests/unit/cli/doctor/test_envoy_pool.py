@@ -74,7 +74,7 @@ CASES: dict[str, tuple[EnvoyFacts, tuple[str, str, str] | None]] = {
     ),
     "limits reached": (
         with_pool(stats=STATS | {"cluster.pool.upstream_rq_pending_overflow": 3}, limits=DEFAULT_LIMITS),
-        (LIMITS, "fault", "3 were refused"),
+        (LIMITS, "fault", "3 refused"),
     ),
     "limits not told": (with_pool(limits=None), None),
     "cluster not told": (with_passage(cluster=""), None),

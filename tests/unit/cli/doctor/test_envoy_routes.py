@@ -51,6 +51,16 @@ CASES: dict[str, tuple[EnvoyFacts, int, tuple[str, str, str] | None]] = {
         2,
         (RETRIES, "warning", "up to 3 times more, and the picker lists 2"),
     ),
+    "one retry, one fallback short": (
+        with_passage(retries=1),
+        0,
+        (RETRIES, "warning", "up to 1 time more, and the picker lists 0 further endpoints:"),
+    ),
+    "two retries, one fallback short": (
+        with_passage(retries=2),
+        1,
+        (RETRIES, "warning", "up to 2 times more, and the picker lists 1 further endpoint:"),
+    ),
     "a list for a cluster that takes one": (
         with_pool(pick=ONE_ADDRESS),
         1,
@@ -77,9 +87,12 @@ def test_one_route(facts: EnvoyFacts, fallbacks: int, want: tuple[str, str, str]
     assert_says(check, evidence(facts, envoy={"fallbackEndpoints": fallbacks}), want)
 
 
-def test_an_envoy_without_a_filter() -> None:
-    facts = replace(gateway(), passages=(), listeners=3)
-    assert_says(check, evidence(facts), (ONE, "fault", "no ext_proc filter in force on any route of its 3 listeners"))
+@pytest.mark.parametrize(("listeners", "told"), [(1, "1 listener"), (3, "3 listeners")])
+def test_an_envoy_without_a_filter(listeners: int, told: str) -> None:
+    facts = replace(gateway(), passages=(), listeners=listeners)
+    [verdict] = check(evidence(facts))
+    assert (verdict.check, verdict.state) == (ONE, "fault")
+    assert verdict.evidence.endswith(f"no ext_proc filter in force on any route of its {told}")
 
 
 def test_other_processors_are_named() -> None:

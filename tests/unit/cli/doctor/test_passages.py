@@ -9,7 +9,7 @@ from tests.unit.cli.doctor.gateway_facts import FILTER, PASSAGE, POOL, evidence,
 from extproc.cli.doctor.envoy_facts import DESTINATION, Cluster, Filter, Member, Pick
 from extproc.cli.doctor.envoy_routes import check
 from extproc.cli.doctor.evidence import Evidence
-from extproc.cli.doctor.passages import names, ways
+from extproc.cli.doctor.passages import ways
 from extproc.settings.schema import Settings
 
 ONE, TIME, RETRIES = "Envoy: one picker on each route", "Envoy: time for an answer", "Envoy: retries"
@@ -30,7 +30,7 @@ def test_each_kind_of_fault_is_told_once_with_its_routes() -> None:
     twice = replace(PASSAGE, where="twice", filters=(FILTER, FILTER))
     found = [verdict for verdict in check(evidence(gateway(PASSAGE, *routes, twice))) if verdict.check == ONE]
     assert [(verdict.state, verdict.evidence.rpartition(" (")[2]) for verdict in found] == [
-        ("warning", "r0, r1, r2 and 2 more)"),
+        ("warning", "r0, r1, r2, r3 and 1 more)"),
         ("fault", "twice)"),
     ]
 
@@ -82,11 +82,6 @@ def test_which_ways_are_its_own(clusters: list[str], endpoints: dict[str, str], 
     facts = gateway(*passages, more=[OTHER_POOL, ORIGINAL_DST])
     found = ways(evidence(facts, seen=snapshot(endpoints=endpoints)))
     assert [way.passage.cluster for way in found] == want
-
-
-def test_long_lists_are_cut() -> None:
-    told = [names("abcde"[:count]) for count in range(6)]
-    assert told == ["", "a", "a, b", "a, b, c", "a, b, c and 1 more", "a, b, c and 2 more"]
 
 
 def test_no_envoy_has_no_ways() -> None:

@@ -32,6 +32,7 @@ def test_of_pods_that_are_well_nothing_is_wrong() -> None:
     ("facts", "state", "words"),
     [
         pytest.param({"pods": [pod("a"), pod("b")]}, "ok", "app=llm matches 2 pods", id="matches"),
+        pytest.param({"pods": [pod("a")], "has_more_pods": True}, "ok", "matches more than 1 pod", id="not all read"),
         pytest.param({"pods": None}, "not checked", "may not be read", id="may not be read"),
         pytest.param({"pods": [], "other_pods": []}, "fault", "there is no pod at all", id="empty namespace"),
         pytest.param({"pods": [], "other_pods": None}, "fault", "no pod of default has app=llm", id="not to be listed"),
@@ -117,19 +118,41 @@ def test_readiness(pods: list[Any], state: str, words: str) -> None:
             snapshot(endpoint(problem=REFUSED), endpoint("b")), (8000,), "ok", "8000", id="one pod of two refuses"
         ),
         pytest.param(snapshot(endpoint(problem="timeout: x")), (8000,), "ok", "8000", id="slow is open"),
-        pytest.param(
-            snapshot(endpoint(is_ready=False, problem=REFUSED)),
-            (8000,),
-            "not checked",
-            "no pod is ready",
-            id="none ready",
-        ),
     ],
 )
 def test_target_ports(known: admin_pb2.Snapshot, ports: tuple[int, ...], state: str, words: str) -> None:
     verdict = verdict_on("target ports", known=known, selection=Selection("app=llm", {"app": "llm"}, ports))
     assert verdict.state == state
     assert words in verdict.evidence
+
+
+@pytest.mark.parametrize(
+    ("pods", "state", "words"),
+    [
+        pytest.param([pod("a"), pod("b")], "not checked", "all of the first 2; there are more", id="all"),
+        pytest.param(
+            [pod("a"), pod("b", status__conditions=NOT_READY)], "warning", "1 of the first 2; not b", id="one is not"
+        ),
+        pytest.param([pod("b", status__conditions=NOT_READY)], "warning", "0 of the first 1; not b", id="none"),
+    ],
+)
+def test_readiness_where_there_are_more_than_were_read(pods: list[Any], state: str, words: str) -> None:
+    verdict = verdict_on("ready pods", pods=pods, has_more_pods=True)
+    assert verdict.state == state
+    assert words in verdict.evidence
+
+
+@pytest.mark.parametrize(
+    ("pods", "words"),
+    [
+        pytest.param([pod("a"), pod("b", status__conditions=NOT_READY)], "no picker has asked", id="one is ready"),
+        pytest.param([pod("b", status__conditions=NOT_READY)], "no pod is ready", id="none is ready"),
+    ],
+)
+def test_target_ports_where_no_picker_has_asked(pods: list[Any], words: str) -> None:
+    verdicts = {each.check: each for each in check(evidence(cluster=cluster(pods=pods), snapshot=None))}
+    assert verdicts["target ports"].state == "not checked"
+    assert words in verdicts["target ports"].evidence
 
 
 def test_of_another_source_there_is_nothing_to_say() -> None:

@@ -157,6 +157,7 @@ def test_the_picker_that_the_pool_names(facts: dict[str, Any], state: str, words
     [
         pytest.param("FailClose", BOTH, "ok", "FailClose", id="closed, two models"),
         pytest.param("FailOpen", snapshot(), "ok", "1 model", id="open, one model"),
+        pytest.param("FailOpen", snapshot(models=[]), "not checked", "none is known yet", id="open, no model yet"),
         pytest.param("FailOpen", BOTH, "fault", "a pool of 2 models", id="open, two models"),
     ],
 )

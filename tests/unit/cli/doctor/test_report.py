@@ -56,19 +56,50 @@ def test_the_last_line_counts(verdicts: list[Verdict], said: str) -> None:
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_long_texts_are_folded_and_nothing_is_lost(width: int) -> None:
     words = [f"word{number}" for number in range(60)]
-    shown = show(Verdict("a" * 30, "fault", " ".join(words), "z" * 100), width=width)
+    shown = show(Verdict("a" * 30, "fault", " ".join(words), "z" * 1000), width=width)
     assert max(map(len, shown.splitlines())) <= max(width, 60)
     assert [word for word in shown.split() if word.startswith("word")] == words
-    assert shown.count("z") == 100
+    assert shown.count("z") == 1000
 
 
 def test_what_engines_say_neither_steers_the_terminal_nor_is_markup() -> None:
     shown = show(Verdict("models", "ok", "[red]phi\x1b[31m\r"))
-    assert "[red]phi�[31m�" in shown
+    assert "[red]phi\\x1b[31m\\r" in shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("phi\nFAULT        ports: nothing", id="a line"),
+        pytest.param("phi\r\nFAULT", id="a line, as HTTP ends them"),
+        pytest.param("phi\n  FAULT: x", id="a line that is set in"),
+        pytest.param("phi\n- FAULT: x", id="an item"),
+        pytest.param("phi\x85FAULT\u2028FAULT\x0bFAULT", id="other ends of lines"),
+    ],
+)
+def test_no_name_forges_a_verdict(text: str) -> None:
+    alone = show(Verdict("models", "warning", "phi", "see phi"), width=200).splitlines()
+    told = show(Verdict("models", "warning", text, f"see {text}"), width=200).splitlines()
+    assert len(told) == len(alone) == 3
+    assert not [line for line in told if line.strip(" -").startswith("FAULT")]
+
+
+def test_a_fix_goes_on_with_the_rules_of_a_role_alone() -> None:
+    role = 'add:\n- apiGroups: [""]\n  resources: [pods]\n  verbs: [get]'
+    shown = show(Verdict("RBAC", "fault", "may not list pods\n  verbs: [get]", f"{role}\nphi"))
+    assert [line.strip() for line in shown.splitlines()][:-1] == [
+        "FAULT  RBAC: may not list pods\\n  verbs: [get]",
+        "fix: add:",
+        '- apiGroups: [""]',
+        "resources: [pods]",
+        "verbs: [get]\\nphi",
+    ]
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
-    print_json([OK, FAULT])
-    document = json.loads(capsys.readouterr().out)
-    assert document["summary"] == {"ok": 1, "fault": 1, "warning": 0, "not_checked": 0}
+    print_json([OK, FAULT, Verdict("models", "ok", "phi\x9b\u202e\ud83d\n")])
+    written = capsys.readouterr().out
+    assert {each for each in written if not each.isprintable()} == {"\n"}
+    document = json.loads(written)
+    assert document["summary"] == {"ok": 2, "fault": 1, "warning": 0, "not_checked": 0}
     assert document["verdicts"][1] == FAULT._asdict()

@@ -110,7 +110,12 @@ def test_the_options_stand_for_a_request(options: list[str], stdin: bytes | None
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        pytest.param(["--model", "m", "--body", "-"], "leave out --model and --prompt", id="model and body"),
+        pytest.param(["--model", "m", "--body", "-"], "Error: --body is the whole body: leave", id="model and body"),
+        pytest.param(
+            ["--model", "m", "--body", "/nowhere"],
+            "--body /nowhere cannot be read: No such file or directory; --body is the whole body",
+            id="model and no body",
+        ),
         pytest.param(["--prompt", "Hi"], "--prompt needs --model", id="a prompt alone"),
         pytest.param(["--model", "m", "--method", "GET"], "--method GET takes no body", id="a body for a GET"),
         pytest.param(["--method", "POST"], "--method POST needs --model or --body", id="a POST of nothing"),
@@ -196,7 +201,12 @@ def test_what_a_service_says_of_a_failure_stays_on_one_line() -> None:
             ["m → 200 answered by the picker", "the client gets 200"],
             id="answered",
         ),
-        pytest.param([], 0, ["GET /v1/models → 200 answered by the picker", "the client gets 200"], id="the list"),
+        pytest.param(
+            ["--path", "/v1/models"],
+            0,
+            ["GET /v1/models → 200 answered by the picker", "the client gets 200"],
+            id="the list",
+        ),
     ],
 )
 def test_the_answer_reads_line_by_line(target: str, options: list[str], code: int, lines: Sequence[str]) -> None:
@@ -205,6 +215,31 @@ def test_the_answer_reads_line_by_line(target: str, options: list[str], code: in
     found = [line.rstrip() for line in result.stdout.splitlines()]
     assert [line for line in found if line in lines] == lines
     assert found[0] == lines[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "stdin", "said"),
+    [
+        pytest.param([], None, "GET /v1/models", id="nothing"),
+        pytest.param(["--subset", ""], None, "GET /v1/models", id="a subset alone"),
+        pytest.param(["--method", "delete"], None, "DELETE /v1/models", id="a method alone"),
+        pytest.param(["--path", "/v1/models"], None, "", id="a path"),
+        pytest.param(["--model", "m"], None, "", id="a model"),
+        pytest.param(["--body", "-"], b"{}", "", id="a body"),
+    ],
+)
+def test_what_is_explained_is_told_where_nothing_is_asked(
+    target: str, options: list[str], stdin: bytes | None, said: str
+) -> None:
+    result = run("--target", target, *options, stdin=stdin)
+    told = f"no --model, --body or --path is given: this is about {said}\n" if said else ""
+    assert result.stderr == told
+
+
+def test_a_long_answer_is_one_line_where_standard_output_is_no_terminal(target: str) -> None:
+    result = run("--target", target, "--model", "gone-" + "x" * 90)
+    [body] = [line for line in result.stdout.splitlines() if line.startswith("{")]
+    assert json.loads(body)["error"]["code"] == "model_not_found"
 
 
 @pytest.mark.parametrize(("model", "code"), [pytest.param("m", 0, id="routed"), pytest.param("gone", 1, id="refused")])

@@ -1,6 +1,9 @@
 """cli/explain/view: how an answer reads on 80 columns, and that nothing in it steers the terminal."""
 
+import io
+
 import pytest
+from rich.console import Console
 
 from extproc._gen.extproc.admin.v1 import admin_pb2
 from extproc.cli.explain.view import SHOWN_OTHERS, show_explanation
@@ -8,16 +11,12 @@ from extproc.cli.explain.view import SHOWN_OTHERS, show_explanation
 HOSTILE = "evil\x1b]0;title\x07\u202e[red]\n"
 
 
-def shown(
-    told: admin_pb2.Explanation,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    *,
-    columns: int = 80,
-) -> str:
-    monkeypatch.setenv("COLUMNS", str(columns))
-    show_explanation(told, asked=f"GET {HOSTILE}")
-    return capsys.readouterr().out
+def shown(told: admin_pb2.Explanation, *, is_terminal: bool = True) -> str:
+    """On a terminal of 80 columns without colours, or in a file."""
+    file = io.StringIO()
+    console = Console(file=file, width=80, force_terminal=is_terminal, color_system=None, highlight=False, emoji=False)
+    show_explanation(told, asked=f"GET {HOSTILE}", console=console)
+    return file.getvalue()
 
 
 def verdicts(*, no: str = "") -> list[admin_pb2.Verdict]:
@@ -65,10 +64,8 @@ def large() -> admin_pb2.Explanation:
     )
 
 
-def test_a_large_pool_stays_within_80_columns(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = shown(large(), capsys, monkeypatch)
+def test_a_large_pool_stays_within_80_columns() -> None:
+    text = shown(large())
     lines = text.splitlines()
     assert max(map(len, lines)) <= 80
     assert "…" not in text.partition("not compared")[0], "nothing is cut"
@@ -82,21 +79,46 @@ def test_a_large_pool_stays_within_80_columns(
 @pytest.mark.parametrize(
     "field", ["named_model", "model", "why", "endpoint", "destination", "pool", "picker", "outcome"]
 )
-def test_nothing_in_a_text_reaches_the_terminal_as_a_command(
-    field: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_in_a_text_reaches_the_terminal_as_a_command(field: str) -> None:
     told = large()
     if field == "outcome":
         told.answer.SetInParent()
     setattr(told, field, HOSTILE)
-    text = shown(told, capsys, monkeypatch)
+    text = shown(told)
     assert not {each for each in text if not each.isprintable()} - {"\n"}
     assert "evil\\x1b]0;title\\x07\\u202e[red]\\n" in text.replace("\n", "")
 
 
-def test_nothing_in_a_row_or_an_answer_reaches_the_terminal_as_a_command(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+SENTENCE = "why " * 99
+REASON = "because " * 30 + "so"
+BODY = '{"error":{"message":"' + "The model has no ready endpoint. " * 9 + '","code":"model_unavailable"}}'
+
+
+def refused() -> admin_pb2.Explanation:
+    told = large()
+    told.outcome, told.why = "model_unavailable", SENTENCE.strip()
+    told.answer.CopyFrom(admin_pb2.Answer(status=503, headers={"x-extproc-reason": "r" * 99}, body=BODY.encode()))
+    for row in told.candidates[16:]:
+        row.verdicts[-1].why = REASON
+    return told
+
+
+def test_nothing_is_wrapped_where_no_terminal_shows_it() -> None:
+    lines = shown(refused(), is_terminal=False).split("\n")
+    assert {SENTENCE.strip(), BODY, f"x-extproc-reason: {'r' * 99}"} <= set(lines)
+    assert sum(line.endswith(REASON) for line in lines) == SHOWN_OTHERS
+    assert [line for line in lines if line != line.rstrip()] == []
+    assert lines[-1] == "", "one line break at the end"
+    assert lines[-2].startswith("… and")
+
+
+def test_the_body_is_not_wrapped_on_a_terminal_either() -> None:
+    lines = shown(refused()).splitlines()
+    assert BODY in lines
+    assert SENTENCE.strip() not in lines
+
+
+def test_nothing_in_a_row_or_an_answer_reaches_the_terminal_as_a_command() -> None:
     rows = [
         admin_pb2.Candidate(name=HOSTILE, address=HOSTILE, verdicts=verdicts(), scores=[1.0], total=1.0),
         admin_pb2.Candidate(name=HOSTILE, address=HOSTILE, verdicts=verdicts(no=HOSTILE)),
@@ -105,7 +127,7 @@ def test_nothing_in_a_row_or_an_answer_reaches_the_terminal_as_a_command(
     told = admin_pb2.Explanation(
         outcome="x", candidates=rows, answer=answer, scorers=[admin_pb2.Scorer(name=HOSTILE, weight=1.0)]
     )
-    text = shown(told, capsys, monkeypatch, columns=1000)
+    text = shown(told, is_terminal=False)
     assert not {each for each in text if not each.isprintable()} - {"\n"}
     assert text.count("[red]") == 10, "where it stands in the request, the rows, the scorer and the answer"
     assert text.count("x" * 100) < 30, "a long body is cut"

@@ -92,3 +92,42 @@ def test_the_state_of_an_endpoint_is_what_keeps_most_from_it(
 ) -> None:
     given = endpoint(is_ready=is_ready, is_confirmed=is_confirmed, is_suspect=is_suspect)
     assert " ".join(row(show(snapshot(given)), "phi-0")[2:-4]) == state
+
+
+@pytest.mark.parametrize(
+    ("fields", "state"),
+    [
+        pytest.param({}, "no models", id="well else"),
+        pytest.param({"is_suspect": True}, "no models", id="suspect: it is not even the last choice"),
+        pytest.param({"is_confirmed": False}, "unconfirmed", id="unconfirmed: they may come"),
+        pytest.param({"is_ready": False}, "not ready", id="not ready"),
+    ],
+)
+def test_an_endpoint_that_lists_no_models_serves_none(fields: dict[str, bool], state: str) -> None:
+    lines = show(snapshot(endpoint("idle-0", models=[], **fields), endpoint("a")))
+    assert " ".join(row(lines, "idle-0")[2:-4]) == state
+    assert "endpoints 1/2 ready" in lines[0]
+    names = [line.split()[0] for line in lines if line.startswith(("idle-0", "a "))]
+    assert names == ["idle-0", "a"], "what is wrong comes first"
+
+
+LONG = "refused: " + " ".join(f"word{number:02}" for number in range(26))
+
+
+@pytest.mark.parametrize(
+    ("count", "height", "lines_each"),
+    [
+        pytest.param(1, 24, 3, id="one"),
+        pytest.param(4, 24, 3, id="as many as there is room for"),
+        pytest.param(5, 24, 1, id="one more: a line each"),
+    ],
+)
+def test_a_long_problem_is_wrapped_where_there_is_room(count: int, height: int, lines_each: int) -> None:
+    lines = show(snapshot(*[endpoint(f"e{number}", problem=LONG) for number in range(count)]), height=height)
+    at = next(index for index, line in enumerate(lines) if line.startswith("ENDPOINT"))
+    below = lines[at + 1 : lines.index("", at)]
+    assert [line.startswith("e") for line in below] == [True, *[False] * lines_each] * count
+    assert all(line.startswith("  ") for line in below if not line.startswith("e"))
+    told = " ".join(line.strip() for line in below[1 : 1 + lines_each])
+    assert (told == LONG) is (lines_each == 3)
+    assert told.endswith("…") is (lines_each == 1)

@@ -70,6 +70,53 @@ def test_what_is_wrong_with_the_pool(fields: dict[str, Any], warnings: list[str]
     assert lines[3 : lines.index("")] == warnings
 
 
+def long(name: str, words: int) -> str:
+    return " ".join(f"{name}{number:03}" for number in range(words))
+
+
+@pytest.mark.parametrize(
+    ("problems", "height", "lines_each", "cut"),
+    [
+        pytest.param([long("a", 30)], 24, [3], "", id="whole"),
+        pytest.param([long("a", 30), long("b", 60)], 24, [3, 5], "", id="two"),
+        pytest.param([long("a", 190)], 24, [8], "a", id="cut after a third of the lines"),
+        pytest.param([long("a", 190)], 60, [13], "", id="a tall terminal"),
+        pytest.param([long("a", 99), long("b", 90), "c"], 24, [6, 1, 1], "ab", id="each has a line"),
+        pytest.param([long("a", 30), long("b", 30), "c", "d"], 10, [1, 1, 1, 1], "ab", id="a low terminal"),
+        pytest.param(["x" * 200], 24, [4], "", id="one long word"),
+    ],
+)
+def test_what_is_wrong_is_wrapped(problems: list[str], height: int, lines_each: list[int], cut: str) -> None:
+    shown = snapshot(endpoint(), config_file={"path": "/etc/x.yaml", "problems": problems})
+    console = Console(width=80, file=io.StringIO(), color_system=None)
+    console.print(render(Frame("host:9004", shown), width=80, height=height))
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum(line.startswith("phi-0") for line in lines) == 1
+    left = lines[3 : lines.index("")]
+    for problem, count in zip(problems, lines_each, strict=True):
+        own, left = left[:count], left[count:]
+        assert [line.startswith("  ") for line in own] == [False] + [True] * (count - 1)
+        told, whole = ("".join(text.split()) for text in (" ".join(own), f"/etc/x.yaml: {problem}"))
+        assert whole.startswith(told.removesuffix("…"))
+        assert told.endswith("…") is (told != whole) is (problem[0] in cut)
+    assert left == []
+
+
+def test_why_nobody_answers_is_wrapped_above_what_was_known_last() -> None:
+    lines = show(MIXED, error=long("e", 30), silent_s=3.0)
+    assert " ".join(line.strip() for line in lines[:3]) == f"no answer since 3s: {long('e', 30)}"
+    assert lines[3].startswith("default/demo")
+
+
+def test_why_nobody_answers_and_what_is_wrong_share_a_third_of_the_lines() -> None:
+    shown = snapshot(endpoint(), config_file={"path": "/etc/x.yaml", "problems": [long("a", 190)]})
+    lines = show(shown, error=long("e", 30), silent_s=3.0)
+    assert [line for line in lines if line.endswith("…")] == [lines[3 + 3 + 5 - 1]]
+    assert lines[3 + 3 + 5] == ""
+
+
 def test_a_picker_that_does_not_answer() -> None:
     """What was known last stays; who never answered is told with what to do about it."""
     lines = show(MIXED, error="no picker answers at host:9004", silent_s=3.0)
