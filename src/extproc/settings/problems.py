@@ -48,7 +48,7 @@ class _Loader(yaml.SafeLoader):
         """The value of a node. What its constructors raise, be it a ValueError or a KeyError, gets its place here."""
         try:
             return super().construct_object(node, deep)
-        except (yaml.YAMLError, RecursionError):
+        except yaml.YAMLError:
             raise
         except Exception as exc:
             what = f"{show(node.value)} cannot be read as {node.tag.rpartition(':')[2]}"
@@ -137,7 +137,7 @@ def _tell(error: Exception, text: str) -> str:
     if not isinstance(error, yaml.MarkedYAMLError):
         return " ".join(str(error).split())
     told, around, begin = error.problem or "", error.context or "", ""
-    mark, context = error.problem_mark or error.context_mark, error.context_mark
+    mark, context = error.problem_mark, error.context_mark
     if context and mark and context.index != mark.index:
         begin = f" from {_place(context.line, context.column)}"
     if around.startswith("while"):

@@ -133,6 +133,11 @@ def test_what_its_constructors_raise_is_a_problem_of_the_document(text: str) -> 
         pytest.param("\0", "line 1, column 1: the character U+0000 is not allowed", id="the first character"),
         pytest.param("\na: [!!bool x]", "line 2, column 5: 'x' cannot be read as bool", id="no boolean"),
         pytest.param("a: 2024-99-99", "line 1, column 4: '2024-99-99' cannot be read as timestamp", id="no date"),
+        pytest.param(
+            "a: !!python/name:os.system",
+            "line 1, column 4: could not determine a constructor for the tag 'tag:yaml.org,2002:python/name:os.system'",
+            id="a foreign tag",
+        ),
         pytest.param('a: "\\U00110000"', "chr() arg not in range(0x110000)", id="what has no place"),
     ],
 )
