@@ -120,7 +120,8 @@ async def test_a_token_that_was_rotated_is_read_again(tmp_path: Path) -> None:
         account.wire.cut()
         await account.cluster.create(pod("b", LABELS, "10.0.0.2"))
         await told.until_outline(a=True, b=True)
-        assert account.cluster.double.requests[-1].authorization == "bearer second"
+        # The last one can be of another resource, still with the former token, and is refused then.
+        assert "bearer second" in [seen.authorization for seen in account.cluster.double.requests]
 
 
 async def test_a_token_that_is_refused_for_a_while_takes_nothing_away(tmp_path: Path) -> None:
