@@ -75,10 +75,52 @@ async def test_what_is_no_envoy(answer: Callable[[str], web.Response], words: st
     assert words in str(caught.value)
 
 
+async def test_numbers_that_grow_while_streams_fail() -> None:
+    asked: list[str] = []
+
+    def answer(path: str) -> web.Response:
+        asked.append(path)
+        if path != "/stats":
+            return text(path)
+        failed = {"name": "http.gateway.ext_proc.streams_failed", "value": 4 + asked.count(path)}
+        return web.Response(text=json.dumps({"stats": [failed, {"name": "cluster.a.b", "value": 7}]}))
+
+    async with serve(answer) as url:
+        facts = await read_envoy(url, again_after_s=0)
+    assert facts.grown == {"http.gateway.ext_proc.streams_failed": 1}
+    assert facts.stats == {"http.gateway.ext_proc.streams_failed": 6, "cluster.a.b": 7}
+
+
+async def test_numbers_that_cannot_be_read_again() -> None:
+    asked: list[str] = []
+
+    def answer(path: str) -> web.Response:
+        asked.append(path)
+        if path != "/stats" or asked.count(path) > 1:
+            return text(path) if path != "/stats" else web.Response(status=500)
+        failed = {"name": "http.gateway.ext_proc.streams_failed", "value": 5}
+        return web.Response(text=json.dumps({"stats": [failed]}))
+
+    async with serve(answer) as url:
+        facts = await read_envoy(url, again_after_s=0)
+    assert (facts.stats, facts.grown) == ({"http.gateway.ext_proc.streams_failed": 5}, {})
+
+
+async def test_what_speaks_something_else() -> None:
+    async with raw_server(_speak_http2) as port:
+        with pytest.raises(EnvoyAdminError, match="does not speak HTTP as an admin port does"):
+            await read_envoy(f"http://127.0.0.1:{port}")
+
+
+async def _speak_http2(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read(1)
+    writer.write(bytes(3) + b"\x04" + bytes(5))
+
+
 async def test_nobody_listens() -> None:
     async with raw_server(_say_nothing) as port:
         pass
-    with pytest.raises(EnvoyAdminError, match="Cannot connect"):
+    with pytest.raises(EnvoyAdminError, match="no connection: Connection refused"):
         await read_envoy(f"http://127.0.0.1:{port}")
 
 
@@ -93,7 +135,19 @@ async def _say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWrite
 
 
 @pytest.mark.parametrize(
-    "url", ["127.0.0.1:9901", "localhost", "ftp://a:1", "http://", "http://a:1?b", "http://me:secret@a:1", "http://a:b"]
+    "url",
+    [
+        "127.0.0.1:9901",
+        "localhost",
+        "ftp://a:1",
+        "http://",
+        "http://a:1?b",
+        "http://me:secret@a:1",
+        "http://a:b",
+        "",
+        "https://",
+        "http://a:1/stats",
+    ],
 )
 async def test_what_is_no_url(url: str) -> None:
     with pytest.raises(EnvoyAdminError) as caught:

@@ -26,7 +26,7 @@ from envoy_data_plane.envoy.service.ext_proc.v3 import (
 from envoy_data_plane.google.protobuf import ListValue, Struct, Value
 
 from extproc.admission.held import HeldBytes
-from extproc.cli.probe import DIRECT_ENVOY, METHOD, build_requests, read_verdict
+from extproc.cli.probe import DIRECT_ENVOY, METHOD, ask, build_requests, read_verdict
 from extproc.director.decider import Decider
 from extproc.protocol.plan import Policy
 from extproc.registry.changes import ModelsListed, NamesListed, PoolListed, RoundCompleted
@@ -527,6 +527,15 @@ async def test_a_retry_moves_the_request_to_who_really_serves() -> None:
         call.cancel()
         await site.idle()
         assert site.in_flight.total == 0
+
+
+async def test_a_probe_is_answered_and_not_told_of_as_a_gateway() -> None:
+    async with Site().serve() as site:
+        site.list_models("phi")
+        verdict = await asyncio.to_thread(ask, f"127.0.0.1:{site.port}", post(BODY), 10.0)
+        assert verdict.destination == PHI.address
+        await site.service.wait_idle()
+        assert list(site.callers.seen()) == []
 
 
 async def test_a_caller_that_is_not_envoy_itself_is_observed_and_warned_of_once(

@@ -25,6 +25,7 @@ from envoy_data_plane.envoy.service.ext_proc.v3 import (
 )
 
 from extproc.cli.durations import DURATION
+from extproc.protocol.caller import PROBE_MARK
 
 METHOD = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 DESTINATION = "x-gateway-destination-endpoint"
@@ -122,7 +123,7 @@ def probe(
     path = path or ("/v1/chat/completions" if body else "/v1/models")
     try:
         requests = build_requests("POST" if body else "GET", path, fields, body)
-        verdict = _ask(target, requests, timeout, certificate=_fetch_certificate(target, timeout) if tls else None)
+        verdict = ask(target, requests, timeout, certificate=_fetch_certificate(target, timeout) if tls else None)
     except ssl.SSLError as exc:
         click.echo(f"no TLS with {target}: {exc}", err=True)
         click.echo("is it a plaintext port? then leave out --tls", err=True)
@@ -181,7 +182,7 @@ def _open_channel(target: str, certificate: x509.Certificate | None) -> grpc.Cha
     return grpc.secure_channel(target, credentials, [("grpc.ssl_target_name_override", _name_in(certificate))])
 
 
-def _ask(
+def ask(
     target: str, requests: list[bytes], timeout_s: float, *, certificate: x509.Certificate | None = None
 ) -> Verdict:
     """The answer to one stream, which stays open on our side until it came, as Envoy's does.
@@ -195,7 +196,7 @@ def _ask(
         done.get()
 
     with _open_channel(target, certificate) as channel:
-        call = channel.stream_stream(METHOD)(messages(), timeout=timeout_s, metadata=DIRECT_ENVOY)
+        call = channel.stream_stream(METHOD)(messages(), timeout=timeout_s, metadata=(*DIRECT_ENVOY, (PROBE_MARK, "1")))
         try:
             return read_verdict(next(call))
         except StopIteration:

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 
 from extproc.admission.inflight import InFlight
-from extproc.protocol.caller import is_direct_envoy
+from extproc.protocol.caller import Origin, find_origin
 from extproc.protocol.codec import METHOD_NAME, SERVICE_NAME, decode, encode
 from extproc.protocol.commands import Abort, Answer, Decide, Finish, Immediate, Send
 from extproc.protocol.events import DeadlineExpired, EndOfInput
@@ -92,21 +92,21 @@ class ExtProcService:
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Serves the method on `server`, bytes in and bytes out."""
-        server.add_generic_rpc_handlers((_ByCaller(lambda is_direct: self._handlers[is_direct]),))
+        server.add_generic_rpc_handlers((_ByCaller(lambda origin: self._handlers[origin]),))
 
     def configure(self, terms: Terms) -> None:
         """Serves the streams that begin from now on by `terms`."""
-        self._handlers = {is_direct: self._build_handler(terms, is_direct=is_direct) for is_direct in (True, False)}
+        self._handlers = {origin: self._build_handler(terms, origin) for origin in Origin}
 
-    def _build_handler(self, terms: Terms, *, is_direct: bool) -> Any:
+    def _build_handler(self, terms: Terms, origin: Origin) -> Any:
         async def leave(_requests: object, context: Any) -> bytes:
-            return await self._process(context, terms, is_direct)
+            return await self._process(context, terms, origin)
 
         async def stay(_requests: object, context: Any) -> None:
-            if last := await self._process(context, terms, is_direct):
+            if last := await self._process(context, terms, origin):
                 await context.write(last)
 
-        if wants_to_stay(terms.policy, is_direct=is_direct):
+        if wants_to_stay(terms.policy, is_direct=origin.is_direct):
             return grpc.stream_stream_rpc_method_handler(stay)
         return grpc.stream_unary_rpc_method_handler(leave)
 
@@ -125,11 +125,12 @@ class ExtProcService:
             self._dismissed.add(task)
             task.cancel()
 
-    async def _process(self, context: Any, terms: Terms, is_direct: bool) -> bytes:
+    async def _process(self, context: Any, terms: Terms, origin: Origin) -> bytes:
         """Serves one stream: writes what is due, and returns the last serialized answer or aborts the call.
 
         Whatever happens, what the stream held is given back.
         """
+        is_direct = origin.is_direct
         stream = Stream(policy=terms.policy, budget=self._budget, is_direct=is_direct)
         self.last_stream_at_s = self._clock()
         request = Account(self.last_stream_at_s, terms)
@@ -166,13 +167,14 @@ class ExtProcService:
                 self._metrics.count_request(request.model, request.outcome or "failed")
                 if _log.has_debug:
                     _log.debug("no answer", request_id=_request_id(stream), outcome=request.outcome or "failed")
-            self._callers.note(
-                stream.plan,
-                is_direct=is_direct,
-                began_at_s=request.began_at_s,
-                has_left_early=request.outcome == "cancelled" and not request.is_counted,
-                is_refused=request.outcome == UNSUPPORTED_MODE,
-            )
+            if origin is not Origin.PROBE:
+                self._callers.note(
+                    stream.plan,
+                    is_direct=is_direct,
+                    began_at_s=request.began_at_s,
+                    has_left_early=request.outcome == "cancelled" and not request.is_counted,
+                    is_refused=request.outcome == UNSUPPORTED_MODE,
+                )
         await context.abort(grpc.StatusCode.INTERNAL, command.details)
         raise AssertionError("abort raises")
 
@@ -333,12 +335,12 @@ def _request_id(stream: Stream) -> str:
 class _ByCaller(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
     """One method, handled by who calls it."""
 
-    def __init__(self, handler_of: Callable[[bool], Any]) -> None:
-        """`handler_of` gives the handler for a caller that is Envoy itself (True), or is not."""
+    def __init__(self, handler_of: Callable[[Origin], Any]) -> None:
+        """`handler_of` gives the handler by who calls."""
         self._handler_of = handler_of
 
     def service(self, handler_call_details: Any) -> Any:
         """The handler for a call, None where it is for another method."""
         if handler_call_details.method != METHOD_PATH:
             return None
-        return self._handler_of(is_direct_envoy(handler_call_details.invocation_metadata))
+        return self._handler_of(find_origin(handler_call_details.invocation_metadata))

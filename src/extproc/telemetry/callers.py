@@ -11,10 +11,20 @@ from extproc.values.admin import Caller
 class _Tally:
     """Streams of one kind."""
 
-    __slots__ = ("last_at_s", "left_after_s", "left_at_s", "left_early", "refused", "refused_at_s", "streams")
+    __slots__ = (
+        "first_at_s",
+        "last_at_s",
+        "left_after_s",
+        "left_at_s",
+        "left_early",
+        "refused",
+        "refused_at_s",
+        "streams",
+    )
 
     def __init__(self) -> None:
         self.streams = 0
+        self.first_at_s = float("inf")
         self.last_at_s = float("-inf")
         self.left_early = 0
         self.left_after_s: float | None = None
@@ -25,6 +35,7 @@ class _Tally:
     def add(self, other: "_Tally") -> None:
         """Counts those of another too."""
         self.streams += other.streams
+        self.first_at_s = min(self.first_at_s, other.first_at_s)
         self.last_at_s = max(self.last_at_s, other.last_at_s)
         self.left_early += other.left_early
         if other.left_after_s is not None:
@@ -65,6 +76,7 @@ class Callers:
         if tally is None:
             tally = self._tallies[key] = _Tally()
         tally.streams += 1
+        tally.first_at_s = min(tally.first_at_s, began_at_s)
         tally.last_at_s = max(tally.last_at_s, began_at_s)
         if has_left_early:
             tally.left_early += 1
@@ -91,6 +103,7 @@ class Callers:
                 left_early_age_s=now - tally.left_at_s if tally.left_early else None,
                 refused=tally.refused,
                 refused_age_s=now - tally.refused_at_s if tally.refused else None,
+                first_age_s=now - tally.first_at_s,
             )
 
 

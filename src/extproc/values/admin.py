@@ -82,6 +82,7 @@ class Caller(msgspec.Struct, frozen=True):
     left_early_age_s: float | None = None
     refused: int = 0
     refused_age_s: float | None = None
+    first_age_s: float | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True):

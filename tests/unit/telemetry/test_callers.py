@@ -71,7 +71,7 @@ def test_modes_that_nobody_told() -> None:
 
 
 def test_a_stream_that_showed_no_request() -> None:
-    assert seen_after(None, None) == [Caller(True, "", "", False, "watch", 2, 6.0)]
+    assert seen_after(None, None) == [Caller(True, "", "", False, "watch", 2, 6.0, first_age_s=6.0)]
 
 
 def test_requests_with_and_without_a_body_are_one_kind() -> None:
@@ -102,6 +102,7 @@ def test_counts_and_times() -> None:
     clock.now = 10.0
     first, second = callers.seen()
     assert (first.streams, first.age_s, first.left_early, first.left_after_s) == (4, 7.0, 3, 0.25)
+    assert (first.first_age_s, second.first_age_s) == (9.0, 9.5)
     assert (second.streams, second.age_s, second.left_early, second.left_after_s) == (1, 9.5, 0, None)
     assert (first.left_early_age_s, second.left_early_age_s) == (7.0, None)
     clock.now = 20.0

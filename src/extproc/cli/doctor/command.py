@@ -1,6 +1,7 @@
 """The command line of `extproc doctor`."""
 
 import asyncio
+import json
 import logging
 import os
 from typing import Any
@@ -19,18 +20,30 @@ def _doctor(target: str, token_file: str | None, envoy_admin: str | None, as_jso
     # What the picker's own parts would log while they stand in for it, the verdicts say.
     logging.getLogger().addHandler(logging.NullHandler())
     # Everything that looks takes a while to import, and the help needs none of it.
+    from extproc.cli.doctor.envoy_admin import EnvoyAdminError, check_url
     from extproc.cli.doctor.gather import Asked, gather
     from extproc.cli.doctor.report import judge, print_json, print_report
 
+    if envoy_admin is not None:
+        try:
+            check_url(envoy_admin)
+        except EnvoyAdminError as exc:
+            raise click.UsageError(f"--envoy-admin: {exc.url!r} is no URL of an admin port: {exc.reason}") from exc
+    flags = tuple([name.replace("_", "-") for name, value in options.items() if value is not None])
     try:
         given = read_settings(options)
     except ConfigError as exc:
-        click.echo(exc, err=True)
+        if as_json:
+            problems = [{"where": problem.where, "what": problem.what} for problem in exc.problems]
+            click.echo(json.dumps({"problems": problems}, indent=2))
+        else:
+            click.echo(exc, err=True)
         raise SystemExit(2) from exc
-    evidence = asyncio.run(gather(Asked(given.settings, target, token_file, envoy_admin, os.environ)))
+    evidence = asyncio.run(gather(Asked(given.settings, target, token_file, envoy_admin, os.environ, flags)))
     verdicts = judge(evidence)
     (print_json if as_json else print_report)(verdicts)
-    raise SystemExit(1 if any(verdict.state == "fault" for verdict in verdicts) else 0)
+    faulty = {verdict.check for verdict in verdicts if verdict.state == "fault"}
+    raise SystemExit(2 if "settings" in faulty else 1 if faulty else 0)
 
 
 class _Command(SettingsCommand):
@@ -59,5 +72,6 @@ doctor = _Command(
     "and ends within 10 seconds.\n\n"
     "Asks the running picker at --target for its settings and for what it knows. Run it where the picker runs: "
     "`kubectl exec deploy/extproc -- extproc doctor`. Where none runs, the flags of serve tell what to look at.\n\n"
-    "Exit code 1 where there is a fault, 0 where there is none.",
+    "Exit code 0 where there is no fault, 1 where there is one, 2 for wrong usage and where the flags or the file of "
+    "settings, without a picker, are bad.",
 )

@@ -48,19 +48,19 @@ def check(evidence: Evidence) -> Iterator[Verdict]:
 
 def _judge_answers(evidence: Evidence, served: Sequence[admin_pb2.Endpoint]) -> Iterator[Verdict]:
     groups: dict[_Trouble, list[str]] = defaultdict(list)
-    usual: dict[str, _Trouble] = {}
+    usual: dict[tuple[str, bool], _Trouble] = {}
     for endpoint in sorted(served, key=lambda each: each.address not in evidence.engines):
         if not endpoint.problem and endpoint.models:
             continue
         look = evidence.engines.get(endpoint.address)
-        kind = endpoint.problem.partition(":")[0]
+        kind = endpoint.problem.partition(":")[0], bool(endpoint.models)
         if endpoint.is_confirmed and not endpoint.problem:
             trouble = _EMPTY
         elif look is None and kind in usual:
             # Of those that were not asked here, what the same failure, or silence, meant where one was.
             trouble = usual[kind]
         else:
-            trouble = usual[kind] = _find_trouble(evidence, _tell_problem(endpoint, look), look)
+            trouble = usual[kind] = _find_trouble(evidence, endpoint, look)
         groups[trouble].append(endpoint.name)
     for trouble, names in groups.items():
         is_all = len(names) == len(served)
@@ -80,7 +80,8 @@ def _tell_problem(endpoint: admin_pb2.Endpoint, look: EngineLook | None) -> str:
     return endpoint.problem or (look.models.detail if look is not None else "")
 
 
-def _find_trouble(evidence: Evidence, problem: str, look: EngineLook | None) -> _Trouble:
+def _find_trouble(evidence: Evidence, endpoint: admin_pb2.Endpoint, look: EngineLook | None) -> _Trouble:
+    problem = _tell_problem(endpoint, look)
     if not problem:
         return _NO_ANSWER_YET
     probes = evidence.settings.probes
@@ -111,10 +112,10 @@ def _find_trouble(evidence: Evidence, problem: str, look: EngineLook | None) -> 
         case Failure.CONNECT:
             fix = "see NetworkPolicies between picker and engines, the pod network, and whether the node lives"
             return _Trouble("no connection comes about", fix, False)
-    fix = (
-        "the engine is overloaded or hangs; what it listed before is kept. probes.models.timeout is how long is waited"
-    )
-    return _Trouble(problem, fix, False)
+    fix = "the engine is overloaded or hangs{}. probes.models.timeout is how long is waited"
+    if endpoint.models:
+        return _Trouble(problem, fix.format("; what it listed before is kept"), False)
+    return _Trouble(f"{problem}; none was listed before", fix.format(""), True)
 
 
 def _shorten(problem: str) -> str:
@@ -158,10 +159,11 @@ def _judge_metrics(evidence: Evidence, served: Sequence[admin_pb2.Endpoint]) -> 
     look = evidence.engines.get(first.address)
     if look is not None and look.other_metrics:
         split = urlsplit(look.other_metrics[0].url)
-        fix = f"{split.path} over {split.scheme} is a page: set probes.metrics.path: {split.path}"
-        if split.scheme != (settings.scheme or evidence.settings.probes.scheme):
-            fix += f" and probes.metrics.scheme: {split.scheme}"
-        return Verdict(name, "warning", said, fix)
+        said += f"; {split.path} over {split.scheme} is a page"
+        scheme = settings.scheme or evidence.settings.probes.scheme
+        wanted = {"path": (split.path, settings.path), "scheme": (split.scheme, scheme)}
+        keys = [f"probes.metrics.{key}: {found}" for key, (found, asked) in wanted.items() if found != asked]
+        return Verdict(name, "warning", said, f"set {' and '.join(keys)}")
     if "says nothing of the load" in first.load_problem:
         fix = "the pages of vLLM, SGLang, TensorRT-LLM and Triton are read; source.engineLabelKey tells the kind"
         return Verdict(name, "warning", said, fix)

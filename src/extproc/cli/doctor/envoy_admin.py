@@ -1,6 +1,8 @@
 """Asks an Envoy's admin port for its config, clusters and statistics. Nothing is changed there."""
 
 import asyncio
+import os
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,6 +15,7 @@ from extproc.cli.doctor.envoy_members import read_clusters
 from extproc.errors import ExtprocError
 
 TIMEOUT_S = 3.0
+AGAIN_S = 1.0
 MOST_BYTES = 128 << 20
 """Of one answer. The config of a large mesh has some ten MB."""
 _STATS = r"^(cluster\..*\.(ssl|upstream_cx|upstream_rq|membership|health_check)|.*ext_proc)"
@@ -36,30 +39,59 @@ class EnvoyAdminError(ExtprocError):
         return f"no admin port of an Envoy at {self.url}: {self.reason}"
 
 
-async def read_envoy(url: str, *, timeout_s: float = TIMEOUT_S, most_bytes: int = MOST_BYTES) -> EnvoyFacts:
-    """What the Envoy with its admin port at `url`, `http://host:port`, tells. Raises EnvoyAdminError."""
+def check_url(url: str) -> str:
+    """The URL of an admin port, as paths are put behind it. Raises EnvoyAdminError for what is none."""
     base = url.rstrip("/")
-    # What stands before it would be a password, and is repeated nowhere.
-    shown = url.rpartition("@")[2]
-    parts = urlsplit(base)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or "@" in parts.netloc:
-        raise EnvoyAdminError(shown, "give it as http://HOST:PORT, such as http://127.0.0.1:9901")
     try:
-        async with asyncio.timeout(timeout_s), aiohttp.ClientSession() as session:
-            answers = await asyncio.gather(*(_ask(session, base, path, most_bytes) for path in PATHS.values()))
+        parts = urlsplit(base)
+        has_address = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        has_address = False
+    if not has_address or parts.scheme not in ("http", "https") or parts.path or parts.query or "@" in parts.netloc:
+        # What stands before it would be a password, and is repeated nowhere.
+        raise EnvoyAdminError(url.rpartition("@")[2], "give it as http://HOST:PORT, such as http://127.0.0.1:9901")
+    return base
+
+
+async def read_envoy(
+    url: str, *, timeout_s: float = TIMEOUT_S, most_bytes: int = MOST_BYTES, again_after_s: float = AGAIN_S
+) -> EnvoyFacts:
+    """What the Envoy with its admin port at `url`, `http://host:port`, tells. Raises EnvoyAdminError.
+
+    Where streams failed, its counters are read again: what counts since its start may be of the past.
+    """
+    base = check_url(url)
+    try:
+        async with aiohttp.ClientSession() as session:
+            async with asyncio.timeout(timeout_s):
+                answers = await asyncio.gather(*(_ask(session, base, path, most_bytes) for path in PATHS.values()))
+            told = dict(zip(PATHS, answers, strict=True))
+            if _has_failed(told["stats"]):
+                await asyncio.sleep(again_after_s)
+                # Without it the first reading has to do.
+                with suppress(TimeoutError, aiohttp.ClientError, OSError, ValueError):
+                    async with asyncio.timeout(timeout_s / 2):
+                        told["stats_later"] = await _ask(session, base, PATHS["stats"], most_bytes)
     except TimeoutError as exc:
         raise EnvoyAdminError(url, f"no answer within {timeout_s:g} s") from exc
+    except aiohttp.ClientConnectorError as exc:
+        why = os.strerror(exc.os_error.errno) if exc.os_error.errno and exc.os_error.errno > 0 else "no such host"
+        raise EnvoyAdminError(url, f"no connection: {why}") from exc
+    except (aiohttp.ServerDisconnectedError, aiohttp.ClientResponseError) as exc:
+        raise EnvoyAdminError(url, "what answers there does not speak HTTP as an admin port does") from exc
     except (aiohttp.ClientError, OSError, ValueError) as exc:
         raise EnvoyAdminError(url, str(exc) or type(exc).__name__) from exc
     try:
         # The dump of a large mesh takes a while to go through: not on the event loop.
-        return await asyncio.to_thread(read_facts, base, **dict(zip(PATHS, answers, strict=True)))
+        return await asyncio.to_thread(read_facts, base, **told)
     except (AttributeError, KeyError, TypeError, ValueError) as exc:
         raise EnvoyAdminError(url, f"what it tells cannot be understood: {exc!r}") from exc
 
 
-def read_facts(url: str, *, config: Any, clusters: Any, stats: Any, server: Any) -> EnvoyFacts:
-    """The facts out of what the four paths answer."""
+def read_facts(url: str, *, config: Any, clusters: Any, stats: Any, server: Any, stats_later: Any = None) -> EnvoyFacts:
+    """The facts out of what the four paths answer, and of the numbers a while later."""
+    numbers = _numbers(stats)
+    later = _numbers(stats_later) if stats_later is not None else numbers
     every_cluster = read_clusters(config, clusters)
     passages = [
         passage
@@ -74,8 +106,20 @@ def read_facts(url: str, *, config: Any, clusters: Any, stats: Any, server: Any)
         listeners=sum(1 for _ in read_listeners(config)),
         passages=tuple(passages),
         clusters={name: cluster for name, cluster in every_cluster.items() if name in named},
-        stats={stat["name"]: stat["value"] for stat in stats.get("stats", ()) if isinstance(stat.get("value"), int)},
+        stats=later,
+        grown={name: value - numbers.get(name, 0) for name, value in later.items() if value > numbers.get(name, 0)},
     )
+
+
+def _numbers(stats: Any) -> dict[str, int]:
+    return {stat["name"]: stat["value"] for stat in stats.get("stats", ()) if isinstance(stat.get("value"), int)}
+
+
+def _has_failed(stats: Any) -> bool:
+    try:
+        return any(value for name, value in _numbers(stats).items() if name.endswith(".ext_proc.streams_failed"))
+    except (AttributeError, KeyError, TypeError):
+        return False  # told of by who reads the facts
 
 
 def _version(text: str) -> str:

@@ -33,6 +33,7 @@ def read_passages(dump: Json) -> Iterator[Passage]:
                         filters=passage.filters,
                         cluster=passage.cluster,
                         timeout_s=passage.timeout_s,
+                        sets_timeout=passage.sets_timeout,
                         retries=passage.retries,
                         buffer_limit_bytes=buffer_limit_bytes,
                     )
@@ -134,6 +135,7 @@ def _through(routes: Json, filters: Sequence[Json]) -> Iterator[Passage]:
                     filters=tuple(_in_force(filters, [*levels, target])),
                     cluster=target.get("name", ""),
                     timeout_s=read_seconds(action.get("timeout"), _DEFAULT_ROUTE_TIMEOUT_S),
+                    sets_timeout="timeout" in action,
                     retries=_retries(action.get("retry_policy") or host.get("retry_policy") or {}),
                 )
 

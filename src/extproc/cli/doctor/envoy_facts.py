@@ -1,7 +1,7 @@
 """What an Envoy's admin port tells of the filters, routes and clusters that lead to a picker."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 DESTINATION = "x-gateway-destination-endpoint"
@@ -58,6 +58,8 @@ class Passage:
     """Empty where the route names it by a header."""
     timeout_s: float = 15.0
     """Of the whole answer; 0 is none."""
+    sets_timeout: bool = True
+    """False: `timeout_s` is Envoy's default."""
     retries: int = 0
     buffer_limit_bytes: int = DEFAULT_BUFFER_BYTES
 
@@ -117,6 +119,8 @@ class EnvoyFacts:
     """Those that these name."""
     stats: Mapping[str, int]
     """Counters and gauges by name; Istio's Envoys leave most of them out."""
+    grown: Mapping[str, int] = field(default_factory=dict)
+    """What they grew by within a second, as they count since Envoy's start; looked at where streams failed."""
 
     def cluster_stat(self, cluster: str, name: str) -> int | None:
         """A number of a cluster, such as `ssl.handshake`; None where Envoy does not tell it."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from extproc.cli.doctor.envoy_facts import DESTINATION, LB, Filter
 from extproc.cli.doctor.evidence import Evidence
-from extproc.cli.doctor.passages import Finding, Way, each_filter, judge, unseen
+from extproc.cli.doctor.passages import SETTINGS_UNKNOWN, Finding, Way, each_filter, judge, judge_by_settings, unseen
 from extproc.cli.doctor.recent import recent_callers, tell_refused
 from extproc.cli.doctor.verdict import Verdict
 from extproc.cli.wording import name_some
@@ -20,12 +20,12 @@ def check(evidence: Evidence) -> Iterator[Verdict]:
         yield unseen("Envoy: the ext_proc filter", evidence)
         return
     yield from judge("Envoy: request body mode", evidence, each_filter(lambda each: _request_body(each, evidence)))
-    yield from judge(
+    yield from judge_by_settings(
         "Envoy: modes in the picker's config", evidence, each_filter(lambda each: _assumed(each, evidence))
     )
-    yield from judge("Envoy: mode override", evidence, each_filter(lambda each: _override(each, evidence)))
-    yield from judge("Envoy: response phase", evidence, each_filter(lambda each: _response(each, evidence)))
-    yield from judge("Envoy: message timeout", evidence, each_filter(lambda each: _timeout(each, evidence)))
+    yield from judge_by_settings("Envoy: mode override", evidence, each_filter(lambda each: _override(each, evidence)))
+    yield from judge_by_settings("Envoy: response phase", evidence, each_filter(lambda each: _response(each, evidence)))
+    yield from judge_by_settings("Envoy: message timeout", evidence, each_filter(lambda each: _timeout(each, evidence)))
     yield from judge("Envoy: failure mode", evidence, each_filter(lambda each: _failure_mode(each, evidence)))
     yield from judge("Envoy: status without a picker", evidence, each_filter(_status))
     yield from judge("Envoy: the picker's word counts", evidence, each_filter(_counts))
@@ -58,6 +58,8 @@ def _request_body(each: Filter, evidence: Evidence) -> Finding:
         return Finding("ok", seen)
     if _takes_override(each, evidence):
         return Finding("ok", f"{seen}, and the picker asks for BUFFERED instead (allow_mode_override)")
+    if not evidence.knows_settings and each.allows_mode_override and _can_override(each):
+        return Finding("not checked", f"{seen}, and the picker may ask for another; {SETTINGS_UNKNOWN}")
     if mode == "STREAMED":
         if each.sends_body_early:
             return Finding("ok", f"{seen}, with send_body_without_waiting_for_header_response")

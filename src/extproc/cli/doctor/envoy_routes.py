@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from extproc.cli.doctor.envoy_facts import DEFAULT_BUFFER_BYTES, DESTINATION, Filter
 from extproc.cli.doctor.evidence import Evidence
-from extproc.cli.doctor.passages import Finding, Way, judge, unseen, ways
+from extproc.cli.doctor.passages import Finding, Way, judge, judge_by_settings, unseen, ways
 from extproc.cli.doctor.verdict import Verdict
 from extproc.cli.wording import count, name_some
 
@@ -31,7 +31,7 @@ def check(evidence: Evidence) -> Iterator[Verdict]:
     asked = any(way.pickers for way in ways(evidence))
     yield from judge("Envoy: one picker on each route", evidence, lambda way: _one_picker(way, is_asked=asked))
     yield from judge("Envoy: time for an answer", evidence, _timeout)
-    yield from judge("Envoy: retries", evidence, lambda way: _retries(way, evidence))
+    yield from judge_by_settings("Envoy: retries", evidence, lambda way: _retries(way, evidence))
     yield from judge("Envoy: buffer of the listener", evidence, _buffer)
 
 
@@ -64,8 +64,8 @@ def _timeout(way: Way) -> Finding:
     if 0 < timeout_s < _SHORT_S:
         return Finding(
             "warning",
-            f"answers are cut after {timeout_s:g} s{', the default' if timeout_s == 15 else ''}; models often stream "
-            "for minutes",
+            f"answers are cut after {timeout_s:g} s{'' if way.passage.sets_timeout else ', the default'}; models often "
+            "stream for minutes",
             "On the route: timeout: 0s (in an HTTPRoute: timeouts: {request: 0s}).",
         )
     return Finding("ok", f"{timeout_s:g} s" if timeout_s else "no limit")

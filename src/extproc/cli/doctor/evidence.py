@@ -32,6 +32,10 @@ class Evidence:
 
     settings: Settings
     """Those of the running picker; without one those of the flags and file that were given."""
+    knows_settings: bool = True
+    """False: no picker told its settings, and no flags did; `settings` are the defaults."""
+    unused_flags: Sequence[str] = ()
+    """Flags of serve that were given although a picker answers, whose own settings count."""
     target: str = "127.0.0.1:9004"
     """Where the running picker was asked."""
     snapshot: admin_pb2.Snapshot | None = None
@@ -57,6 +61,8 @@ class Evidence:
     """By address: of some endpoints that something is wrong with, what they say to the doctor itself."""
     envoy: EnvoyFacts | None = None
     """What Envoy's admin port tells (`--envoy-admin`)."""
+    wants_envoy: bool = False
+    """`--envoy-admin` was given."""
     envoy_problem: str = "give --envoy-admin http://HOST:PORT to look at the gateway too"
 
     @property

@@ -41,6 +41,13 @@ class Asked(NamedTuple):
     token_file: str | None
     envoy_admin: str | None
     environ: Mapping[str, str]
+    given_flags: tuple[str, ...] | None = None
+    """Flags of serve, by name; None: `settings` are what is meant, wherever they come from."""
+
+    @property
+    def knows_settings(self) -> bool:
+        """The command line says what `settings` are."""
+        return self.given_flags is None or bool(self.given_flags)
 
 
 async def gather(asked: Asked) -> Evidence:
@@ -55,7 +62,12 @@ async def gather(asked: Asked) -> Evidence:
 
 
 async def _ask_picker(asked: Asked) -> dict[str, Any]:
-    known: dict[str, Any] = {"settings": asked.settings, "target": asked.target}
+    known: dict[str, Any] = {
+        "settings": asked.settings,
+        "knows_settings": asked.knows_settings,
+        "target": asked.target,
+        "wants_envoy": asked.envoy_admin is not None,
+    }
     try:
         async with asyncio.timeout(PICKER_S):
             config, snapshot = await asyncio.to_thread(_ask_admin, asked.target, asked.token_file)
@@ -64,9 +76,10 @@ async def _ask_picker(asked: Asked) -> dict[str, Any]:
     except AdminError as exc:
         is_away = exc.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
         return known | {"snapshot_problem": str(exc), "is_refused": not is_away}
-    known |= {"snapshot": snapshot}
+    known |= {"snapshot": snapshot, "unused_flags": asked.given_flags or ()}
     try:
-        return known | {"settings": load_settings(text=config.yaml, flag_values={})}
+        told = load_settings(text=config.yaml, flag_values={})
+        return known | {"settings": told, "knows_settings": True}
     except ConfigError as exc:
         return known | {"config_problem": "; ".join(str(problem) for problem in exc.problems)}
 

@@ -8,6 +8,8 @@ from extproc.cli.doctor.evidence import Evidence
 from extproc.cli.doctor.verdict import State, Verdict
 from extproc.cli.wording import name_some
 
+SETTINGS_UNKNOWN = "the picker's settings are not known: no picker told them, and no flags of serve were given"
+
 
 class Finding(NamedTuple):
     """What is to be said of one way."""
@@ -58,6 +60,16 @@ def judge(check: str, evidence: Evidence, of_way: Callable[[Way], Finding | None
         yield Verdict(check, finding.state, finding.evidence + told, finding.fix)
 
 
+def judge_by_settings(check: str, evidence: Evidence, of_way: Callable[[Way], Finding | None]) -> Iterator[Verdict]:
+    """The same of a check that compares the gateway with the picker's settings: nothing is compared with defaults that
+    nobody set.
+    """
+    if evidence.knows_settings:
+        yield from judge(check, evidence, of_way)
+    elif any(of_way(way) is not None for way in ways(evidence)):
+        yield Verdict(check, "not checked", SETTINGS_UNKNOWN)
+
+
 def each_filter(of_filter: Callable[[Filter], Finding | None]) -> Callable[[Way], Finding | None]:
     """A check of a way by its picker's filters: the first that is not good counts."""
 
@@ -69,8 +81,11 @@ def each_filter(of_filter: Callable[[Filter], Finding | None]) -> Callable[[Way]
 
 
 def unseen(check: str, evidence: Evidence) -> Verdict:
-    """What a check says that had no Envoy to look at."""
-    return Verdict(check, "not checked", evidence.envoy_problem)
+    """What a check says that had no Envoy to look at: less than was asked for, where one was named."""
+    if not evidence.wants_envoy:
+        return Verdict(check, "not checked", evidence.envoy_problem)
+    fix = "Give the URL of Envoy's admin port, as `admin` in its bootstrap has it; Istio's is http://127.0.0.1:15000."
+    return Verdict(check, "warning", evidence.envoy_problem, fix)
 
 
 def _is_related(pool: Cluster, own: set[str]) -> bool:
@@ -83,12 +98,14 @@ def _pickers(passage: Passage, facts: EnvoyFacts, evidence: Evidence) -> tuple[F
 
     Other processors, such as one that reads the body for the routes, are no pickers.
     """
-    port = f":{evidence.settings.server.grpc_port}"
+    port = f":{evidence.settings.server.grpc_port}" if evidence.knows_settings else None
 
     def is_picker(each: Filter) -> bool:
         cluster = facts.clusters.get(each.cluster)
         return LB in each.receives or (
-            cluster is not None and any(member.address.endswith(port) for member in cluster.members)
+            cluster is not None
+            and port is not None
+            and any(member.address.endswith(port) for member in cluster.members)
         )
 
     return tuple(each for each in passage.filters if is_picker(each)) or passage.filters

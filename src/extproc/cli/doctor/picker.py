@@ -56,7 +56,10 @@ def _judge_presence(evidence: Evidence) -> Iterator[Verdict]:
         )
     if evidence.start_problems and evidence.names_source:
         yield Verdict(
-            "settings", "fault", "; ".join(evidence.start_problems), "`extproc check` tells the same until it is mended"
+            "settings",
+            "fault",
+            "; ".join(evidence.start_problems),
+            "mend the flag, the file or the variable that it names",
         )
 
 
@@ -64,14 +67,14 @@ def _judge_readiness(snapshot: admin_pb2.Snapshot) -> Verdict:
     if snapshot.is_ready:
         return Verdict("readiness", "ok", "it says that it is ready for requests")
     if not snapshot.is_synced:
-        return Verdict("readiness", "fault", "not ready: its source was never read", "see the source, below")
+        return Verdict("readiness", "fault", "not ready: its source was never read", "see source")
     due = [each.name for each in snapshot.endpoints if each.is_ready and not each.models]
     said = (
         f"not ready: {name_some(due)} {'has' if len(due) == 1 else 'have'} not answered yet"
         if due
         else "it is stopping"
     )
-    return Verdict("readiness", "fault", said, "see the engines, below" if due else "ask another replica")
+    return Verdict("readiness", "fault", said, "see engines" if due else "ask another replica")
 
 
 def _judge_config(evidence: Evidence, snapshot: admin_pb2.Snapshot) -> Verdict:
@@ -190,6 +193,9 @@ def _judge_callers(evidence: Evidence, snapshot: admin_pb2.Snapshot) -> Iterator
         said = f"no stream has come in {tell_age(snapshot.uptime_s)}, the port speaks {speech}"
         fix = f"if requests are sent, TLS may be on one side only: {GATEWAYS}. --secure-serving decides for this side"
         yield Verdict(name, "warning", said, fix)
+    else:
+        said = f"no stream has come in the {snapshot.uptime_s:.0f} s since the start; judged from {EXPECTED_S:.0f} s on"
+        yield Verdict(name, "not checked", said, "send a request through the gateway")
 
 
 def _unseen_port(name: str, evidence: Evidence, key: str) -> Verdict:

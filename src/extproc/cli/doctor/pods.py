@@ -18,7 +18,7 @@ def check(evidence: Evidence) -> Iterator[Verdict]:
         return
     pods, selector = cluster.pods, cluster.selection.selector
     if pods is None:
-        yield Verdict("selector", "not checked", "pods may not be read", "see RBAC, above")
+        yield Verdict("selector", "not checked", "pods may not be read", "see RBAC")
         return
     if not pods:
         said = f"no pod of {cluster.namespace} has {selector}{_tell_near_misses(cluster, selector)}"

@@ -23,6 +23,7 @@ def check(evidence: Evidence) -> Iterator[Verdict]:
     if not evidence.is_on_kubernetes and not knowledge.endpoints:
         yield Verdict("endpoints", "fault", f"the pool {knowledge.pool} has none", "add endpoints to its source")
     yield from _judge_models(knowledge)
+    yield from _judge_aliases(evidence, knowledge)
 
 
 def _judge_source(evidence: Evidence, knowledge: admin_pb2.Snapshot) -> Verdict:
@@ -48,7 +49,7 @@ def _find_source_fix(evidence: Evidence, said: str) -> str:
     if source.dns_name:
         return f"see what `nslookup {source.dns_name.rpartition(':')[0]}` says where the picker runs"
     if "no InferencePool" in said:
-        return "see the pool, below"
+        return "see InferencePool"
     if "403" in said:
         return "give the picker's service account the Role of manifests/base/role.yaml: list and watch"
     return "see whether the API server is up, and its address and credentials are right"
@@ -61,7 +62,7 @@ def _judge_pool(evidence: Evidence, cluster: ClusterFacts) -> Iterator[Verdict]:
     if not found:
         answers = {right.group: right.answer for right in cluster.rights if (right.verb, right.resource) == LIST}
         if "no" in answers.values():
-            yield Verdict(name, "not checked", "may not be read", "see RBAC, above")
+            yield Verdict(name, "not checked", "may not be read", "see RBAC")
             return
         absent = [each for each, answer in answers.items() if answer == "absent"]
         others = f"; there are {name_some(cluster.other_pools)}" if cluster.other_pools else ""
@@ -139,8 +140,26 @@ def _judge_models(knowledge: admin_pb2.Snapshot) -> Iterator[Verdict]:
     idle = [model.id for model in models if not model.endpoints]
     if idle:
         said = f"{name_some(idle)}: known, and on no endpoint that is ready and has confirmed it; clients get a 503"
-        yield Verdict("models", "warning", said, "see ready pods and engines; `extproc explain --model M` tells more")
+        yield Verdict("models", "fault", said, "see ready pods and engines; `extproc explain --model M` tells more")
         return
     said = ", ".join(f"{model.id} on {len(model.endpoints)}" for model in list(models)[:6])
     more = f" and {len(models) - 6} more" if len(models) > 6 else ""
     yield Verdict("models", "ok", f"one list of {len(models)}: {said}{more}")
+
+
+def _judge_aliases(evidence: Evidence, knowledge: admin_pb2.Snapshot) -> Iterator[Verdict]:
+    """Whether each leads to a model that is known. Where no model is, that is told of elsewhere."""
+    known = {model.id for model in knowledge.models}
+    if not known:
+        return
+    aliases = {alias.name: [each.model for each in alias.targets] for alias in knowledge.aliases}
+    for alias in evidence.settings.requests.build_aliases():  # which are not in what was seen without a picker
+        aliases.setdefault(alias.name, [each.model for each in alias.targets])
+    lost = [
+        f"{name} is {' or '.join(targets)}"
+        for name, targets in aliases.items()
+        if name not in known and not known.intersection(targets)
+    ]
+    if lost:
+        said = f"{name_some(lost)}: no endpoint lists such a model; clients get a 404"
+        yield Verdict("aliases", "warning", said, f"name models that are listed: {name_some(sorted(known))}")

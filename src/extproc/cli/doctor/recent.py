@@ -19,7 +19,25 @@ def recent_callers(snapshot: admin_pb2.Snapshot | None) -> Sequence[admin_pb2.Ca
     if snapshot is None or not snapshot.callers:
         return ()
     oldest_s = min(caller.age_s for caller in snapshot.callers) + PAST_S
-    return [_forget_the_past(caller, oldest_s) for caller in snapshot.callers if caller.age_s <= oldest_s]
+    recent = [_forget_the_past(caller, oldest_s) for caller in snapshot.callers if caller.age_s <= oldest_s]
+    return [caller for caller in recent if not _is_replaced(caller, recent)]
+
+
+def _filter_of(caller: admin_pb2.Caller) -> tuple[bool, str, str]:
+    """What does not differ between the streams of one filter, as what becomes of them does."""
+    return caller.is_direct, caller.request_body_mode, caller.response_body_mode
+
+
+def _is_replaced(caller: admin_pb2.Caller, callers: Sequence[admin_pb2.Caller]) -> bool:
+    """None of its filter came since the newest filter, set otherwise, was seen for the first time."""
+    told = [each for each in callers if each.tells_modes]
+    if not told or not caller.tells_modes:
+        return False
+    newest = [each for each in told if _filter_of(each) == _filter_of(min(told, key=lambda each: each.age_s))]
+    if not all(each.HasField("first_age_s") for each in newest):  # a picker of an earlier version does not say
+        return False
+    own = [each for each in told if _filter_of(each) == _filter_of(caller)]
+    return min(each.age_s for each in own) > max(each.first_age_s for each in newest)
 
 
 def _forget_the_past(caller: admin_pb2.Caller, oldest_s: float) -> admin_pb2.Caller:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import click
 from rich.console import Console
+from rich.segment import Segment, Segments
 from rich.table import Table
 from rich.text import Text
 
@@ -21,8 +22,10 @@ from extproc.cli.doctor import (
     pool,
     rights,
     streams,
+    unused,
 )
 from extproc.cli.doctor.evidence import Evidence
+from extproc.cli.doctor.passages import unseen
 from extproc.cli.doctor.verdict import State, Verdict
 from extproc.cli.wording import plain
 
@@ -30,6 +33,7 @@ Check = Callable[[Evidence], Iterator[Verdict]]
 
 CHECKS: tuple[Check, ...] = (
     picker.check,
+    unused.check,
     rights.check,
     pool.check,
     pods.check,
@@ -38,6 +42,8 @@ CHECKS: tuple[Check, ...] = (
 ENVOY: tuple[Check, ...] = (envoy_filter.check, envoy_routes.check, envoy_clusters.check, envoy_pool.check)
 STYLES: dict[State, str] = {"ok": "green", "fault": "bold red", "warning": "yellow", "not checked": "dim"}
 LABELS: dict[State, str] = {"ok": "ok", "fault": "FAULT", "warning": "warning", "not checked": "not checked"}
+ORDER: tuple[State, ...] = ("fault", "warning")
+"""What is printed first. The rest follows in the order of the checks."""
 PLURALS: dict[State, str] = {"fault": "faults", "warning": "warnings"}
 LEAST_WIDTH = 60
 LONGEST_TEXT = 10_000
@@ -51,7 +57,7 @@ def judge(evidence: Evidence) -> list[Verdict]:
     checks = [*CHECKS, *([streams.check] if evidence.snapshot is not None else []), *(ENVOY if evidence.envoy else [])]
     verdicts = [verdict for check in checks for verdict in check(evidence)]
     if evidence.envoy is None:
-        verdicts.append(Verdict("Envoy", "not checked", evidence.envoy_problem))
+        verdicts.append(unseen("Envoy", evidence))
     return verdicts
 
 
@@ -66,12 +72,14 @@ def print_json(verdicts: Sequence[Verdict]) -> None:
 
 
 def print_report(verdicts: Sequence[Verdict], *, console: Console | None = None) -> None:
-    """A line for each check, with the evidence and the fix, and a last one that counts."""
+    """A line for each check, with the evidence and the fix: the faults first, then the warnings; and a last line that
+    counts.
+    """
     console = console or Console(highlight=False)
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for verdict in verdicts:
+    for verdict in sorted(verdicts, key=_rank):
         said = Text.assemble((verdict.check, "bold"), f": {plain(verdict.evidence, LONGEST_TEXT)}")
         if verdict.fix:
             lines = [plain(line, LONGEST_TEXT) for line in _NEXT_LINE.split(verdict.fix)]
@@ -79,12 +87,35 @@ def print_report(verdicts: Sequence[Verdict], *, console: Console | None = None)
         table.add_row(Text(LABELS[verdict.state], STYLES[verdict.state]), said)
     if console.width < LEAST_WIDTH:
         console.width = LEAST_WIDTH
-    console.print(table)
+    console.print(Segments(_without_padding(console, table)), end="")
     console.print(Text(sum_up(verdicts)))
 
 
+def _rank(verdict: Verdict) -> int:
+    return ORDER.index(verdict.state) if verdict.state in ORDER else len(ORDER)
+
+
+def _without_padding(console: Console, table: Table) -> Iterator[Segment]:
+    """The table without the blanks that its lines end with, which would be copied and searched with them."""
+    for line in console.render_lines(table):
+        while line and not line[-1].text.strip():
+            line.pop()
+        if line:
+            last = line.pop()
+            yield from (*line, Segment(last.text.rstrip(), last.style))
+        yield Segment.line()
+
+
 def sum_up(verdicts: Sequence[Verdict]) -> str:
-    """The last line."""
+    """The last line. What is faulty, or to be warned of, is named there."""
     counts = Counter(verdict.state for verdict in verdicts)
-    parts = [f"{counts[state]} {PLURALS.get(state, state) if counts[state] != 1 else state}" for state in LABELS]
-    return ("No fault found: " if not counts["fault"] else "") + ", ".join(parts)
+    parts = []
+    for state in ORDER:
+        if counts[state]:
+            names = dict.fromkeys(plain(verdict.check) for verdict in verdicts if verdict.state == state)
+            called = PLURALS[state] if counts[state] != 1 else state
+            parts.append(f"{counts[state]} {called}: {', '.join(names)}")
+    if not counts["fault"]:
+        parts.insert(0, "No fault" if parts else "No fault found")
+    rest = ", ".join(f"{counts[state]} {state}" for state in LABELS if state not in ORDER)
+    return "; ".join([*parts, rest])

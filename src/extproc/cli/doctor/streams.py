@@ -157,6 +157,8 @@ def _ended_early(callers: Sequence[admin_pb2.Caller], evidence: Evidence) -> Ver
 def _modes(callers: Sequence[admin_pb2.Caller], evidence: Evidence) -> Verdict:
     """Whether all are of one kind, and whether the gateway or the settings say which."""
     shown = [caller for caller in callers if caller.request_body_mode]
+    # A gateway tells its modes with every request; who does not, beside one that does, is a person with grpcurl.
+    shown = [caller for caller in shown if caller.tells_modes] or shown
     if not shown:
         return Verdict(_MODES, "not checked", "no stream has shown a request yet")
     kinds = sorted({f"{each.request_body_mode}/{each.response_body_mode}" for each in shown})

@@ -117,6 +117,25 @@ def test_when_one_of_many_has_trouble_it_depends(problem: str, state: str) -> No
     assert verdict.evidence.startswith("phi-0 of 2 endpoints: ")
 
 
+@pytest.mark.parametrize(
+    ("late", "states", "is_kept"),
+    [
+        pytest.param([("phi",)], {"warning"}, True, id="a list was read"),
+        pytest.param([()], {"fault"}, False, id="an empty list, or none, was read"),
+        pytest.param([("phi",), ()], {"warning", "fault"}, True, id="one of each"),
+    ],
+)
+def test_what_a_late_engine_listed_before_counts_where_it_listed_any(
+    late: list[tuple[str, ...]], states: set[str], is_kept: bool
+) -> None:
+    troubled = [endpoint(f"e{number}", problem="timeout: slow", models=models) for number, models in enumerate(late)]
+    found = list(check(evidence(snapshot=snapshot(endpoint("well"), *troubled), config=f"{{{FILE}}}")))
+    told = {verdict.state: verdict for verdict in found if verdict.check == "engines"}
+    assert set(told) == states
+    assert any("listed before is kept" in verdict.fix for verdict in told.values()) == is_kept
+    assert ("fault" not in told) or "none was listed before" in told["fault"].evidence
+
+
 def test_each_trouble_is_told_of_once() -> None:
     endpoints = [endpoint(f"e{number}", problem=DROPPED) for number in range(9)] + [endpoint("k", problem=UNAUTHORIZED)]
     verdicts = [verdict for verdict in check(evidence(snapshot=snapshot(*endpoints))) if verdict.check == "engines"]
@@ -145,7 +164,9 @@ def test_an_engine_that_was_not_heard_of_yet_is_judged_by_what_it_says_here() ->
     hangs = EngineLook(name="e1", address=ADDRESS, models=HANGING, metrics=HANGING)
     verdict = verdicts_on(*silent, engine=hangs)["engines"]
     assert verdict.state == "fault"
-    assert verdict.evidence == "all 2: timeout: no answer within 2 s"  # that which was not asked, too
+    assert (
+        verdict.evidence == "all 2: timeout: no answer within 2 s; none was listed before"
+    )  # that which was not asked, too
     assert "overloaded or hangs" in verdict.fix
     answers = EngineLook(name="e1", address=ADDRESS, models=Answer("", models=1), metrics=Answer(""))
     assert verdicts_on(*silent, engine=answers)["engines"].evidence == "all 2: no answer yet"
@@ -177,8 +198,16 @@ def test_what_kubernetes_calls_not_ready_need_not_answer() -> None:
             Answer(f"http://{ADDRESS}/metrics"),
             "probes: {scheme: https}",
             "warning",
-            "probes.metrics.scheme: http",
+            "set probes.metrics.scheme: http",
             id="on another scheme",
+        ),
+        pytest.param(
+            "dropped: x",
+            Answer(f"http://{ADDRESS}/prometheus/metrics"),
+            "probes: {scheme: https}",
+            "warning",
+            "set probes.metrics.path: /prometheus/metrics and probes.metrics.scheme: http",
+            id="on another path and scheme",
         ),
         pytest.param(
             "invalid: a page that says nothing of the load",
@@ -198,6 +227,9 @@ def test_metrics_pages(problem: str, page: Answer | None, config: str, state: st
     ]
     assert verdict.state == state
     assert fix in verdict.fix
+    if page is not None:
+        assert verdict.fix == fix  # what was found there is evidence
+        assert verdict.evidence.endswith("is a page")
 
 
 def test_pages_that_were_not_read_yet() -> None:

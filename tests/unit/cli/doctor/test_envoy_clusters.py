@@ -40,6 +40,11 @@ def stats(**numbers: int) -> dict[str, int]:
     return {"http.gateway.ext_proc.streams_started": 1000} | own
 
 
+def at_port(port: int) -> EnvoyFacts:
+    """The picker's cluster with this port."""
+    return with_picker(members=(Member(address=f"10.0.0.9:{port}"),))
+
+
 PLAIN = {"secureServing": False}
 CASES: dict[str, tuple[EnvoyFacts, dict[str, Any], tuple[str, str, str] | None]] = {
     "good": (gateway(), {}, None),
@@ -73,7 +78,13 @@ CASES: dict[str, tuple[EnvoyFacts, dict[str, Any], tuple[str, str, str] | None]]
         PLAIN,
         (TLS, "fault", "Envoy speaks TLS, the picker serves plaintext (ssl.connection_error 3)"),
     ),
-    "TLS to plaintext, and it works": (with_picker(), PLAIN, (TLS, "warning", "went well all the same")),
+    "TLS to plaintext, and it worked once": (with_picker(), PLAIN, (TLS, "fault", "on one side only")),
+    "the health port": (at_port(9003), {}, (MEMBERS, "fault", "10.0.0.9:9003 is not the picker's ext_proc port")),
+    "the metrics port": (at_port(9090), {}, (MEMBERS, "fault", "9090 is its metrics port (server.metricsPort)")),
+    "the admin port": (at_port(9004), {}, (MEMBERS, "fault", "9004 is its admin port (admin.grpcPort)")),
+    "the page": (at_port(9091), {}, (MEMBERS, "fault", "9091 is its page's port (admin.httpPort)")),
+    "a Service's port": (at_port(443), {}, None),
+    "the metrics port is the ext_proc port's number": (at_port(9002), {"metricsPort": 9002}, None),
     "TLS by the endpoint": (with_picker(stats=stats(), tls="either"), PLAIN, None),
     "certificate refused": (
         with_picker(stats=stats(ssl__fail_verify_error=2)),
@@ -160,6 +171,89 @@ def test_limits_matter_where_answers_are_followed(
 ) -> None:
     seen = snapshot(caller(answer=answer))
     assert_says(check, evidence(with_picker(limits=limits), seen=seen, envoy={"responsePhase": phase}), want)
+
+
+FAILED = "http.gateway.ext_proc.streams_failed"
+
+
+@pytest.mark.parametrize(
+    ("seen", "numbers", "grown", "state"),
+    [
+        ((caller(),), STATS, {}, "warning"),
+        ((), STATS, {}, "fault"),
+        ((caller(),), stats(), {}, "fault"),
+        ((caller(),), STATS, {FAILED: 1}, "fault"),
+        ((caller(),), STATS, {"http.other.ext_proc.streams_failed": 1}, "warning"),
+    ],
+    ids=["it works", "none since the picker's start", "never", "fails now", "another listener's fail now"],
+)
+def test_tls_on_one_side_is_a_fault_unless_streams_arrive(
+    seen: tuple[Any, ...], numbers: dict[str, int], grown: dict[str, int], state: str
+) -> None:
+    facts = replace(with_picker(stats=numbers), grown=grown)
+    [verdict] = [each for each in check(evidence(facts, server=PLAIN, seen=snapshot(*seen))) if each.check == TLS]
+    assert verdict.state == state, verdict
+
+
+@pytest.mark.parametrize(
+    ("failed", "seen", "grown", "state", "words"),
+    [
+        (600, (caller(),), {}, "ok", "streams reach this picker"),
+        (600, (), {}, "warning", "none reached this picker since its start"),
+        (600, (caller(),), {FAILED: 2}, "warning", "2 of them just now"),
+        (9, (caller(),), {FAILED: 2}, "warning", "2 of them just now"),
+        (9, (), {FAILED: 2}, "fault", "2 of them just now, and none reached this picker"),
+        (1000, (caller(),), {}, "fault", "none went well"),
+    ],
+    ids=["past", "past, none since", "some now", "few, some now", "all now", "never well, another gateway's arrive"],
+)
+def test_streams_that_failed_once_are_no_trouble_of_now(
+    failed: int, seen: tuple[Any, ...], grown: dict[str, int], state: str, words: str
+) -> None:
+    numbers = {"http.gateway.ext_proc.streams_started": 1000, FAILED: failed}
+    facts = replace(gateway(stats=numbers), grown=grown)
+    [verdict] = [each for each in check(evidence(facts, seen=snapshot(*seen))) if each.check == STREAMS]
+    assert (verdict.state, words in verdict.evidence) == (state, True), verdict
+
+
+@pytest.mark.parametrize(
+    ("changes", "server", "cause"),
+    [
+        ({}, PLAIN, "TLS to the picker"),
+        ({"alpn": ("http/1.1",)}, {}, "ALPN to the picker"),
+        ({"protocol": "HTTP/1.1"}, {}, "HTTP/2 to the picker"),
+        ({"members": (replace(SICK, address="10.0.0.9:9003"),)}, {}, "members of the picker's cluster"),
+    ],
+    ids=["TLS", "ALPN", "HTTP/2", "port"],
+)
+def test_what_follows_from_a_fault_is_none_beside_it(
+    changes: dict[str, Any], server: dict[str, Any], cause: str
+) -> None:
+    numbers = {"http.gateway.ext_proc.streams_started": 3, FAILED: 3}
+    facts = with_picker(numbers, **({"members": (SICK,)} | changes))
+    states = {each.check: each for each in check(evidence(facts, server=server, seen=snapshot()))}
+    assert [name for name, each in states.items() if each.state == "fault"] == [f"Envoy: {cause}"]
+    for name in (HEALTH, STREAMS):
+        assert (states[name].state, states[name].evidence.startswith(f"see {cause}: ")) == ("not checked", True)
+
+
+@pytest.mark.parametrize(
+    ("facts", "unknown", "faults"),
+    [
+        (with_picker(tls="plaintext"), {TLS}, set()),
+        (with_picker(stats=stats(upstream_cx_connect_fail=4)), set(), {TLS}),
+        (at_port(9003), {TLS}, set()),
+        (with_picker(limits=DEFAULT_LIMITS), {TLS, LIMITS}, set()),
+    ],
+    ids=["TLS", "nobody listens", "a port", "limits"],
+)
+def test_nothing_is_compared_with_settings_that_nobody_told(
+    facts: EnvoyFacts, unknown: set[str], faults: set[str]
+) -> None:
+    found = list(check(replace(evidence(facts), knows_settings=False)))
+    assert {each.check for each in found if "settings are not known" in each.evidence} == unknown
+    assert {each.check for each in found if each.state in ("fault", "warning")} == faults
+    assert not [each for each in found if "the picker serves" in each.evidence]
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,18 @@ def _weigh(manager: Any, http_filter: Any, route: Any) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("edit", "is_set"),
+    [
+        (lambda m, f, route: route["route"].pop("timeout"), False),
+        (lambda m, f, route: route["route"].update(timeout="15s"), True),
+    ],
+    ids=["by default", "by the route"],
+)
+def test_who_says_how_long_an_answer_may_take(edit: Edit, is_set: bool) -> None:
+    assert [(each.timeout_s, each.sets_timeout) for each in passages(edit)] == [(15, is_set)]
+
+
 ROUTES: dict[str, tuple[Edit, list[tuple[str, str, float, int]]]] = {
     "a prefix": (lambda *_: None, [("route / of all", "pool", 0, 0)]),
     "a name": (lambda m, f, route: route.update(name="llm"), [("route llm of all", "pool", 0, 0)]),

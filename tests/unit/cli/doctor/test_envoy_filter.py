@@ -210,3 +210,18 @@ def test_without_a_look_at_envoy_nothing_is_said() -> None:
     given = Evidence(settings=Settings(), envoy_problem="no admin port there")
     [verdict] = check(given)
     assert (verdict.state, verdict.evidence) == ("not checked", "no admin port there")
+
+
+@pytest.mark.parametrize(
+    ("changes", "unknown"),
+    [
+        ({}, {RESPONSE, TIMEOUT}),
+        ({"request_body": "BUFFERED"}, {RESPONSE, TIMEOUT}),
+        ({"request_body": "STREAMED", "allows_mode_override": True}, {BODY, RESPONSE, TIMEOUT}),
+    ],
+    ids=["full duplex", "buffered", "streamed, with an override perhaps"],
+)
+def test_nothing_is_compared_with_settings_that_nobody_told(changes: dict[str, Any], unknown: set[str]) -> None:
+    found = list(check(replace(evidence(with_filter(**changes)), knows_settings=False)))
+    assert {each.check for each in found if "settings are not known" in each.evidence} == unknown
+    assert {each.state for each in found} == {"ok", "not checked"}

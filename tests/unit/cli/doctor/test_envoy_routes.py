@@ -41,7 +41,12 @@ CASES: dict[str, tuple[EnvoyFacts, int, tuple[str, str, str] | None]] = {
     "another processor before": (with_passage(filters=(READER, FILTER)), 0, None),
     "another processor after": (with_passage(filters=(FILTER, READER)), 0, None),
     "no limit of time": (with_passage(timeout_s=0.0), 0, None),
-    "the default limit of time": (with_passage(timeout_s=15.0), 0, (TIME, "warning", "after 15 s, the default")),
+    "the default limit of time": (
+        with_passage(timeout_s=15.0, sets_timeout=False),
+        0,
+        (TIME, "warning", "after 15 s, the default;"),
+    ),
+    "the same limit of time, set": (with_passage(timeout_s=15.0), 0, (TIME, "warning", "after 15 s;")),
     "a short limit of time": (with_passage(timeout_s=59.0), 0, (TIME, "warning", "after 59 s;")),
     "a long limit of time": (with_passage(timeout_s=60.0), 0, None),
     "as many retries as fallbacks": (with_passage(retries=2), 2, None),
@@ -104,3 +109,9 @@ def test_other_processors_are_named() -> None:
 def test_without_a_look_at_envoy_nothing_is_said() -> None:
     [verdict] = check(Evidence(settings=Settings()))
     assert (verdict.state, "--envoy-admin" in verdict.evidence) == ("not checked", True)
+
+
+def test_nothing_is_compared_with_settings_that_nobody_told() -> None:
+    found = list(check(replace(evidence(with_passage(retries=3)), knows_settings=False)))
+    assert [each.check for each in found if each.state != "ok"] == [RETRIES]
+    assert [each.state for each in found if each.check == RETRIES] == ["not checked"]

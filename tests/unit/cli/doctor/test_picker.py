@@ -214,6 +214,9 @@ def test_probes(given: list[ProbeLook], state: str, words: str) -> None:
         pytest.param("{}", 300, 7, "ok", "7 streams came over TLS", id="some"),
         pytest.param("{}", 300, 0, "warning", "no stream has come in 5 min, the port speaks TLS", id="none, TLS"),
         pytest.param(None, 300, 0, "warning", "the port speaks plaintext", id="none, plaintext"),
+        pytest.param(None, 60, 0, "warning", "the port speaks plaintext", id="none in a minute"),
+        pytest.param(None, 59, 0, "not checked", "no stream has come in the 59 s since the start", id="none so far"),
+        pytest.param(None, 1, 1, "ok", "1 stream came", id="one at once"),
     ],
 )
 def test_callers(config: str | None, uptime_s: float, streams: int, state: str, words: str) -> None:
@@ -223,8 +226,3 @@ def test_callers(config: str | None, uptime_s: float, streams: int, state: str, 
     assert verdict.state == state
     assert words in verdict.evidence
     assert ("Istio" in verdict.fix) == (state == "warning")
-
-
-def test_a_picker_that_has_just_started_need_not_have_seen_any() -> None:
-    young = snapshot(callers=[], uptime_s=30)
-    assert "callers" not in {verdict.check for verdict in check(evidence(snapshot=young))}

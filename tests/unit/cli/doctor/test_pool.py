@@ -62,7 +62,7 @@ def test_without_knowledge_there_is_nothing_to_say() -> None:
             {"snapshot": source(is_connected=True, age_s=1, problems=["there is no InferencePool x"])},
             "fault",
             "there is no InferencePool x",
-            "below",
+            "see InferencePool",
             id="pool missing",
         ),
         pytest.param(
@@ -181,7 +181,7 @@ def test_the_failure_mode_of_v1alpha2() -> None:
         pytest.param(BOTH, "ok", "one list of 2: gemma on 1, phi on 1", id="all served"),
         pytest.param(
             snapshot(models=[admin_pb2.Model(id="phi"), admin_pb2.Model(id="gemma", endpoints=["g"])]),
-            "warning",
+            "fault",
             "phi: known, and on no endpoint",
             id="one on no endpoint",
         ),
@@ -191,6 +191,33 @@ def test_models(known: admin_pb2.Snapshot, state: str, words: str) -> None:
     verdict = verdict_on("models", snapshot=known)
     assert verdict.state == state
     assert words in verdict.evidence
+
+
+OF_OBJECTS = [admin_pb2.Alias(name="old", targets=[admin_pb2.Target(model="gone"), admin_pb2.Target(model="lost")])]
+
+
+@pytest.mark.parametrize(
+    ("aliases", "known", "words"),
+    [
+        pytest.param("{small: phi}", snapshot(), "", id="to a model that is served"),
+        pytest.param("{small: {targets: [{model: nosuch}, {model: phi}]}}", snapshot(), "", id="to one of two"),
+        pytest.param(
+            "{small: phi}",
+            snapshot(models=[admin_pb2.Model(id="phi")]),
+            "",
+            id="to one that is known, and told of by itself",
+        ),
+        pytest.param("{phi: nosuch}", snapshot(), "", id="of the name of a model"),
+        pytest.param("{small: nosuch}", snapshot(), "small is nosuch: no endpoint lists such a model", id="to nowhere"),
+        pytest.param("{}", snapshot(aliases=OF_OBJECTS), "old is gone or lost: no endpoint", id="of the cluster"),
+        pytest.param("{small: nosuch}", snapshot(models=[]), "", id="no model is known at all"),
+    ],
+)
+def test_aliases(aliases: str, known: admin_pb2.Snapshot, words: str) -> None:
+    config = f"{{source: {{endpointsFile: /e}}, requests: {{aliases: {aliases}}}}}"
+    found = [each for each in check(evidence(snapshot=known, config=config)) if each.check == "aliases"]
+    assert [each.state for each in found] == ["warning"] * bool(words)
+    assert all(words in each.evidence and "phi" in each.fix for each in found)
 
 
 def test_an_empty_file_has_no_endpoints() -> None:

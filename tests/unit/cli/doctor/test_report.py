@@ -23,17 +23,25 @@ def show(*verdicts: Verdict, width: int = 80) -> str:
 
 
 def test_a_line_for_each_check_with_evidence_and_fix() -> None:
-    lines = [line.rstrip() for line in show(OK, FAULT, WARNING, OPEN).splitlines()]
-    assert lines == [
-        "ok           ports: 9002 speaks TLS",
+    """What is wrong stands first, and no line ends with blanks."""
+    assert show(OK, WARNING, OPEN, FAULT, OK._replace(check="ALPN")).splitlines() == [
         "FAULT        RBAC: may not list pods",
         "             fix: add a rule:",
         "             - verbs: [list]",
         "warning      models: phi on none",
         "             fix: see pods",
+        "ok           ports: 9002 speaks TLS",
         "not checked  gateway: give --envoy-admin",
-        "1 ok, 1 fault, 1 warning, 1 not checked",
+        "ok           ALPN: 9002 speaks TLS",
+        "1 fault: RBAC; 1 warning: models; 2 ok, 1 not checked",
     ]
+
+
+def test_colours_of_a_terminal_are_kept() -> None:
+    file = io.StringIO()
+    print_report([OK, FAULT], console=Console(file=file, width=80, force_terminal=True, color_system="standard"))
+    assert "\x1b[1;31mFAULT\x1b[0m" in file.getvalue()
+    assert not [line for line in file.getvalue().splitlines() if line.endswith((" ", " \x1b[0m"))]
 
 
 def test_who_was_not_asked_is_told_of_once() -> None:
@@ -42,11 +50,28 @@ def test_who_was_not_asked_is_told_of_once() -> None:
     assert names == ["picker", "Kubernetes", "Envoy"]
 
 
+def test_an_envoy_that_was_named_and_is_not_there_is_warned_of() -> None:
+    away = judge(evidence(wants_envoy=True, envoy_problem="nothing listens"))[-1]
+    assert (away.check, away.state, away.evidence) == ("Envoy", "warning", "nothing listens")
+    assert "admin" in away.fix
+
+
 @pytest.mark.parametrize(
     ("verdicts", "said"),
     [
-        pytest.param([OK], "No fault found: 1 ok, 0 faults, 0 warnings, 0 not checked", id="well"),
-        pytest.param([OK, FAULT, FAULT], "1 ok, 2 faults, 0 warnings, 0 not checked", id="faults"),
+        pytest.param([OK], "No fault found; 1 ok, 0 not checked", id="well"),
+        pytest.param([OK, FAULT, FAULT], "2 faults: RBAC; 1 ok, 0 not checked", id="faults of one check"),
+        pytest.param(
+            [FAULT, FAULT._replace(check="source"), WARNING],
+            "2 faults: RBAC, source; 1 warning: models; 0 ok, 0 not checked",
+            id="faults and a warning",
+        ),
+        pytest.param([OPEN, WARNING], "No fault; 1 warning: models; 0 ok, 1 not checked", id="a warning"),
+        pytest.param(
+            [WARNING, WARNING._replace(check="aliases")],
+            "No fault; 2 warnings: models, aliases; 0 ok, 0 not checked",
+            id="warnings",
+        ),
     ],
 )
 def test_the_last_line_counts(verdicts: list[Verdict], said: str) -> None:

@@ -65,6 +65,53 @@ CASES: dict[str, tuple[list[Caller], dict[str, Any], tuple[str, str, str] | None
         {},
         None,
     ),
+    "streamed just before the mend": (
+        [caller(first_age_s=3), caller(age_s=4, request_body_mode="STREAMED", answer="refuse", **refused(4, age_s=4))],
+        {},
+        None,
+    ),
+    "streamed, and requests without a body for the first time": (
+        [
+            caller(request_body_mode="STREAMED", first_age_s=1),
+            caller(age_s=4, request_body_mode="STREAMED", answer="refuse", first_age_s=9, **refused(4, age_s=4)),
+        ],
+        {},
+        (BODY, "fault", "STREAMED"),
+    ),
+    "streamed, and the last ones without a body": (
+        [
+            caller(first_age_s=3),
+            caller(age_s=1.5, request_body_mode="STREAMED", first_age_s=9),
+            caller(age_s=4, request_body_mode="STREAMED", answer="refuse", first_age_s=9, **refused(4, age_s=4)),
+        ],
+        {"envoy": {"allowModeOverride": True}},
+        (BODY, "fault", "STREAMED"),
+    ),
+    "streamed beside full duplex, which is newly followed": (
+        [
+            caller(answer="track", first_age_s=3),
+            caller(age_s=5, first_age_s=9),
+            caller(age_s=4, request_body_mode="STREAMED", answer="refuse", first_age_s=9, **refused(4, age_s=4)),
+        ],
+        {"envoy": {"allowModeOverride": True}},
+        (BODY, "fault", "STREAMED"),
+    ),
+    "streamed, mended, and streamed again": (
+        [
+            caller(age_s=2, first_age_s=3),
+            caller(request_body_mode="STREAMED", answer="refuse", first_age_s=9, **refused(4)),
+        ],
+        {"envoy": {"allowModeOverride": True}},
+        (BODY, "fault", "STREAMED"),
+    ),
+    "a hop just before the mend": ([caller(first_age_s=3), caller(**HOP_FIELDS, age_s=4)], {}, None),
+    "a hop, and a person's call since": (
+        [caller(tells_modes=False, first_age_s=1), caller(**HOP_FIELDS, age_s=4, first_age_s=9)],
+        {},
+        (WHO, "warning", "an HTTP hop"),
+    ),
+    "two kinds, the other just before": ([caller(first_age_s=3), timed(age_s=4)], {}, None),
+    "two kinds by turns": ([caller(first_age_s=3), timed(age_s=2)], {}, (MODES, "warning", "2 kinds")),
     "a hop before the mend": ([caller(), caller(is_direct=False, answer="observe", age_s=32)], {}, None),
     "streamed early": ([caller(request_body_mode="STREAMED")], {}, None),
     "none": ([caller(request_body_mode="NONE")], {}, (BODY, "warning", "NONE, which does not show the body")),
@@ -135,6 +182,18 @@ CASES: dict[str, tuple[list[Caller], dict[str, Any], tuple[str, str, str] | None
     ),
     "two kinds, one of the past": ([caller(age_s=5), timed(age_s=36)], {}, None),
     "two kinds, both of now": ([caller(age_s=5), timed(age_s=34)], {}, (MODES, "warning", "2 kinds")),
+    "a person's call without modes": ([caller(), timed(tells_modes=False)], {}, None),
+    "the same, the last": ([caller(age_s=20), timed(tells_modes=False)], {}, None),
+    "two kinds, and a person's call": (
+        [caller(), timed(), caller(request_body_mode="BUFFERED", response_body_mode="STREAMED", tells_modes=False)],
+        {},
+        (MODES, "warning", "streams of 2 kinds (request/response body mode): BUFFERED/NONE, "),
+    ),
+    "two kinds that nobody told": (
+        [caller(tells_modes=False), timed(tells_modes=False)],
+        {},
+        (MODES, "warning", "2 kinds"),
+    ),
     "modes not told": ([caller(tells_modes=False)], {}, (MODES, "warning", "does not tell its modes")),
     "some without a request": ([caller(), caller(request_body_mode="", answer="watch")], {}, None),
 }

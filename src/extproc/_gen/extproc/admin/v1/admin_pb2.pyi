@@ -146,7 +146,7 @@ class Target(_message.Message):
     def __init__(self, model: _Optional[str] = ..., weight: _Optional[int] = ...) -> None: ...
 
 class Caller(_message.Message):
-    __slots__ = ("is_direct", "request_body_mode", "response_body_mode", "tells_modes", "answer", "streams", "age_s", "left_early", "left_after_s", "left_early_age_s", "refused", "refused_age_s")
+    __slots__ = ("is_direct", "request_body_mode", "response_body_mode", "tells_modes", "answer", "streams", "age_s", "left_early", "left_after_s", "left_early_age_s", "refused", "refused_age_s", "first_age_s")
     IS_DIRECT_FIELD_NUMBER: _ClassVar[int]
     REQUEST_BODY_MODE_FIELD_NUMBER: _ClassVar[int]
     RESPONSE_BODY_MODE_FIELD_NUMBER: _ClassVar[int]
@@ -159,6 +159,7 @@ class Caller(_message.Message):
     LEFT_EARLY_AGE_S_FIELD_NUMBER: _ClassVar[int]
     REFUSED_FIELD_NUMBER: _ClassVar[int]
     REFUSED_AGE_S_FIELD_NUMBER: _ClassVar[int]
+    FIRST_AGE_S_FIELD_NUMBER: _ClassVar[int]
     is_direct: bool
     request_body_mode: str
     response_body_mode: str
@@ -171,7 +172,8 @@ class Caller(_message.Message):
     left_early_age_s: float
     refused: int
     refused_age_s: float
-    def __init__(self, is_direct: _Optional[bool] = ..., request_body_mode: _Optional[str] = ..., response_body_mode: _Optional[str] = ..., tells_modes: _Optional[bool] = ..., answer: _Optional[str] = ..., streams: _Optional[int] = ..., age_s: _Optional[float] = ..., left_early: _Optional[int] = ..., left_after_s: _Optional[float] = ..., left_early_age_s: _Optional[float] = ..., refused: _Optional[int] = ..., refused_age_s: _Optional[float] = ...) -> None: ...
+    first_age_s: float
+    def __init__(self, is_direct: _Optional[bool] = ..., request_body_mode: _Optional[str] = ..., response_body_mode: _Optional[str] = ..., tells_modes: _Optional[bool] = ..., answer: _Optional[str] = ..., streams: _Optional[int] = ..., age_s: _Optional[float] = ..., left_early: _Optional[int] = ..., left_after_s: _Optional[float] = ..., left_early_age_s: _Optional[float] = ..., refused: _Optional[int] = ..., refused_age_s: _Optional[float] = ..., first_age_s: _Optional[float] = ...) -> None: ...
 
 class Outcome(_message.Message):
     __slots__ = ("model", "outcome", "requests")
