@@ -1,7 +1,6 @@
 """What filters, scorers and pickers are, and what they look at."""
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from extproc.scheduling.prefix import EndpointPrefixes
@@ -90,23 +89,34 @@ class Need:
         """How much a candidate is the one for this request's session, or its prompt, by index: see `Picker.pick`."""
         self.now = now
         """Monotonic seconds."""
+        self._confidences: Sequence[float] | None = None
+        self._requests: Sequence[float] | None = None
 
-    @cached_property
+    # Each is found once, where anybody asks. functools.cached_property takes a lock for it, and 2 µs. Source:
+    # docs/performance.md, "What was tried".
+
+    @property
     def confidences(self) -> Sequence[float]:
         """How much each candidate's reading still says: see `Load.confidence`."""
-        now = self.now
-        return [each.load.confidence(now) for each in self.candidates]
+        found = self._confidences
+        if found is None:
+            now = self.now
+            found = self._confidences = [each.load.confidence(now) for each in self.candidates]
+        return found
 
-    @cached_property
+    @property
     def is_fresh(self) -> bool:
         """Every reading is believed in full."""
         return min(self.confidences) == 1.0
 
-    @cached_property
+    @property
     def requests(self) -> Sequence[float]:
         """Requests that each candidate has: see `Load.requests`."""
-        now = self.now
-        return [each.load.requests(now) for each in self.candidates]
+        found = self._requests
+        if found is None:
+            now = self.now
+            found = self._requests = [each.load.requests(now) for each in self.candidates]
+        return found
 
 
 class Filter(Protocol):

@@ -13,6 +13,7 @@ from extproc.cli.doctor.envoy_connections import (
 from extproc.cli.doctor.envoy_facts import DEFAULT_LIMIT, Cluster
 from extproc.cli.doctor.evidence import Evidence
 from extproc.cli.doctor.passages import SETTINGS_UNKNOWN, Finding, Way, judge, unseen
+from extproc.cli.doctor.recent import recent_callers
 from extproc.cli.doctor.verdict import Verdict
 from extproc.cli.wording import name_some
 from extproc.servers.health import LIVENESS, READINESS_NAMES
@@ -149,8 +150,7 @@ def follows_answers(evidence: Evidence) -> bool:
     """Streams stay open for as long as answers: by the settings, or as they were seen to."""
     if evidence.settings.envoy.response_phase in ("track", "observe"):
         return True
-    callers = evidence.snapshot.callers if evidence.snapshot is not None else ()
-    return any(caller.answer in ("track", "observe") for caller in callers)
+    return any(caller.answer in ("track", "observe") for caller in recent_callers(evidence.snapshot))
 
 
 def _streams(way: Way, evidence: Evidence) -> Finding | None:

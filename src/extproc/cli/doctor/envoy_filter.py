@@ -85,9 +85,9 @@ def _request_body(each: Filter, evidence: Evidence) -> Finding:
 
 def _assumed(each: Filter, evidence: Evidence) -> Finding | None:
     """Where the data plane does not tell its modes with each request, the settings have to."""
-    callers = evidence.snapshot.callers if evidence.snapshot is not None else ()
-    if all(caller.tells_modes for caller in callers if caller.request_body_mode):
-        return None
+    callers = [caller for caller in recent_callers(evidence.snapshot) if caller.request_body_mode]
+    if not callers or any(caller.tells_modes for caller in callers):
+        return None  # who tells none beside it is another caller, such as grpcurl
     settings = evidence.settings.envoy
     if (settings.request_body_mode, settings.response_body_mode) == (each.request_body, each.response_body):
         return Finding("ok", "the filter's; this Envoy does not tell them itself")

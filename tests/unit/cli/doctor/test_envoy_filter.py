@@ -135,8 +135,9 @@ UNTOLD = caller(tells_modes=False)
         ([UNTOLD], "BUFFERED", (ASSUMED, "fault", "has FULL_DUPLEX_STREAMED and NONE, where the filter has BUFFERED")),
         ([caller()], "BUFFERED", None),
         ([caller(tells_modes=False, request_body_mode="")], "BUFFERED", None),
+        ([UNTOLD, caller()], "BUFFERED", None),
     ],
-    ids=["untold, alike", "untold, others", "told", "untold, no request"],
+    ids=["untold, alike", "untold, others", "told", "untold, no request", "told, and grpcurl beside"],
 )
 def test_modes_that_envoy_does_not_tell(seen: Any, mode: str, want: tuple[str, str, str] | None) -> None:
     assert_says(check, evidence(with_filter(request_body=mode), seen=snapshot(*seen), **settings()), want)
