@@ -51,6 +51,13 @@ class Terminal:
                 await self._has_more.wait()
         self._shown = self._shown[-len(GIVES_IT_BACK) :]
 
+    async def wait_for_colour(self) -> None:
+        """Returns when something was shown in colour."""
+        async with asyncio.timeout(20):
+            while not self.has_colour:
+                self._has_more.clear()
+                await self._has_more.wait()
+
     async def end(self) -> int:
         """Its exit code, once it is over and has left the terminal as it was."""
         async with asyncio.timeout(20):
@@ -133,6 +140,8 @@ async def test_it_ends_and_leaves_the_terminal_as_it_was(
     """In colour, unless the environment says otherwise."""
     async with on_terminal(*flags(site, tmp_path), **environ) as terminal:
         await terminal.wait_for("default/test")
+        if not environ:
+            await terminal.wait_for_colour()
         if how == "Ctrl-C":
             terminal.press(b"\x03")
         else:
