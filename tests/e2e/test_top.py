@@ -69,6 +69,12 @@ class Terminal:
         return code
 
 
+def _take_terminal(screen: int) -> None:
+    """The controlling terminal of this process, for Ctrl-C, which a shell has those ignore that it starts behind it."""
+    os.close(os.open(os.ttyname(screen), os.O_RDWR))
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @asynccontextmanager
 async def on_terminal(*arguments: str, **environ: str) -> AsyncIterator[Terminal]:
     keyboard, screen = pty.openpty()
@@ -77,7 +83,7 @@ async def on_terminal(*arguments: str, **environ: str) -> AsyncIterator[Terminal
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "extproc", "top", *arguments,
         stdin=screen, stdout=screen, stderr=screen, env=given | {"TERM": "xterm"} | environ, start_new_session=True,
-        preexec_fn=lambda: os.close(os.open(os.ttyname(screen), os.O_RDWR)),  # its controlling terminal, for Ctrl-C
+        preexec_fn=lambda: _take_terminal(screen),
     )  # fmt: skip
     terminal = Terminal(process, keyboard, screen)
     try:
