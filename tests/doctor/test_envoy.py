@@ -277,13 +277,13 @@ async def test_a_message_timeout_shorter_than_the_hold_is_seen_in_the_streams(tm
         address = f"127.0.0.1:{await stack.enter_async_context(raw_server(_say_nothing))}"
         flags = [f"--config-file={file}"]
         picker = await stack.enter_async_context(Picker({"silent": address}, flags=flags, until_ready=False))
-        buffered = {"processing_mode": {"request_body_mode": "BUFFERED"}, "message_timeout": "0.2s"}
+        buffered = {"processing_mode": {"request_body_mode": "BUFFERED"}, "message_timeout": "1s"}
         gateway = GatewaySettings(endpoints=(address,), picker=picker.address, ext_proc=buffered)
         async with Envoy(gateway) as envoy:
             assert await ask(envoy.port, times=2) == [504, 504]
             verdicts = await examine(picker, envoy, seen=2)
-        file.write_text(text % "200ms")
-        await until_configured(picker, "messageTimeout: 200ms")
+        file.write_text(text % "1s")
+        await until_configured(picker, "messageTimeout: 1s")
         async with Envoy(gateway) as envoy:
             assert await ask(envoy.port, times=2) == [503, 503]  # before Envoy loses its patience
             mended = await examine(picker, envoy, seen=4)

@@ -169,6 +169,8 @@ CASES: dict[str, tuple[list[Caller], dict[str, Any], tuple[str, str, str] | None
         None,
     ),
     "ended after the limit": ([timed(left_early=50, left_after_s=5.1)], PATIENT, None),
+    "ended by the limit, and seen to begin late": ([timed(left_early=50, left_after_s=4.1)], PATIENT, None),
+    "ended well before the limit": ([timed(left_early=50, left_after_s=3.9)], PATIENT, (EARLY, "warning", "50 of 100")),
     "ended early in full duplex": ([caller(left_early=50, left_after_s=0.1, left_early_age_s=1.0)], PATIENT, None),
     "two kinds": (
         [caller(), timed()],
