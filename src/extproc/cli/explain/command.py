@@ -5,6 +5,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from random import Random
 
@@ -140,7 +141,9 @@ def _read_headers(headers: Iterable[str]) -> Mapping[str, str]:
 
 def _read_body(file: str) -> bytes:
     try:
-        body = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        # One byte more than it may have: what never ends is not read to its end.
+        with nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb") as source:
+            body = source.read(LARGEST_BODY_BYTES + 1)
     except OSError as exc:
         raise click.UsageError(f"--body {plain(file)} cannot be read: {exc.strerror}") from exc
     if not body:

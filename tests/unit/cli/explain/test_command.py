@@ -124,6 +124,7 @@ def test_the_options_stand_for_a_request(options: list[str], stdin: bytes | None
         pytest.param(["--header", "=x\x1b[2J"], "not =x\\x1b[2J", id="a header without a name"),
         pytest.param(["--body", "/nowhere"], "--body /nowhere cannot be read: No such file", id="no body"),
         pytest.param(["--body", "/dev/null"], "--body is empty", id="an empty body"),
+        pytest.param(["--body", "/dev/zero"], "--body has more than 2097152 bytes", id="a body without end"),
         pytest.param(["--subset", "localhost:80"], "--subset: ", id="a subset of names"),
         pytest.param(["--model", "\udcff"], "not UTF-8", id="half a character"),
         pytest.param(["--target", "x"], "--target takes host:port", id="no target"),
