@@ -12,7 +12,7 @@ IMAGE := extproc:0.1.0
 CLUSTER ?= extproc
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-processes test-rest check fuzz envoys bench proto docs tools chromium kind-up minikube-up kind-down try clean
+.PHONY: help setup demo test test-e2e test-servers test-rest check fuzz envoys bench proto docs tools chromium kind-up minikube-up kind-down try clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/'
@@ -27,20 +27,23 @@ setup: .venv/.ready  ## the virtual environment .venv, from pinned versions
 demo: setup      ## the main job end to end: real Envoy, simulated servers, with and without the picker
 	$(BIN)/extproc demo
 
-# Two at a time: what starts processes waits more than it computes.
-PROCESSES := tests/doctor tests/e2e tests/probes tests/servers tests/sources
+# Three at a time: what starts processes waits more than it computes.
+SERVERS := tests/doctor tests/probes tests/servers tests/sources
 test: tools      ## the whole test suite, real Envoy, kubectl and Chromium included (and grpcurl where Go is installed)
-	@$(MAKE) --no-print-directory --keep-going --jobs 2 test-processes test-rest
+	@$(MAKE) --no-print-directory --keep-going --jobs 3 test-e2e test-servers test-rest
 
-test-processes: setup
-	$(BIN)/pytest $(PROCESSES)
+test-e2e: setup
+	$(BIN)/pytest tests/e2e
+
+test-servers: setup
+	$(BIN)/pytest $(SERVERS)
 
 test-rest: setup
 	$(BIN)/ruff format --check --quiet
 	$(BIN)/ruff check --quiet
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest $(PROCESSES:%=--ignore=%)
+	$(BIN)/pytest --ignore=tests/e2e $(SERVERS:%=--ignore=%)
 
 check: setup     ## format, lint, types, import contracts, unit tests: under 30 s
 	$(BIN)/ruff format --check
