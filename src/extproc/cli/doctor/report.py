@@ -87,17 +87,17 @@ def print_report(verdicts: Sequence[Verdict], *, console: Console | None = None)
         table.add_row(Text(LABELS[verdict.state], STYLES[verdict.state]), said)
     if console.width < LEAST_WIDTH:
         console.width = LEAST_WIDTH
-    console.print(Segments(_without_padding(console, table)), end="")
-    console.print(Text(sum_up(verdicts)))
+    for told in (table, Text(sum_up(verdicts))):
+        console.print(Segments(_without_padding(console, told)), end="")
 
 
 def _rank(verdict: Verdict) -> int:
     return ORDER.index(verdict.state) if verdict.state in ORDER else len(ORDER)
 
 
-def _without_padding(console: Console, table: Table) -> Iterator[Segment]:
-    """The table without the blanks that its lines end with, which would be copied and searched with them."""
-    for line in console.render_lines(table):
+def _without_padding(console: Console, told: Table | Text) -> Iterator[Segment]:
+    """It without the blanks that its lines end with, which would be copied and searched with them."""
+    for line in console.render_lines(told):
         while line and not line[-1].text.strip():
             line.pop()
         if line:

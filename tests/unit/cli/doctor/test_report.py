@@ -37,6 +37,12 @@ def test_a_line_for_each_check_with_evidence_and_fix() -> None:
     ]
 
 
+def test_a_last_line_that_is_broken_leaves_no_blanks_either() -> None:
+    *_, first, second = show(*(FAULT._replace(check=f"check {number}") for number in range(8))).splitlines()
+    assert first == "8 faults: check 0, check 1, check 2, check 3, check 4, check 5, check 6, check"
+    assert second == "7; 0 ok, 0 not checked"
+
+
 def test_colours_of_a_terminal_are_kept() -> None:
     file = io.StringIO()
     print_report([OK, FAULT], console=Console(file=file, width=80, force_terminal=True, color_system="standard"))
