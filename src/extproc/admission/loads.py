@@ -30,26 +30,31 @@ class Load:
     The backlog is an estimate of the work that stands before a new request. It grows by what is sent there, shrinks
     with time at the pace that was seen, and is set right by each reading: an engine with nothing to do has none; who
     waits there stands in it, whoever sent it; and where nobody waits, no more is left than a part of one prompt.
+
+    What a request asks of each candidate stands in attributes, kept up as something is sent or read: calls took twice
+    as long. Source: docs/performance.md, "What was tried".
     """
 
     __slots__ = (
-        "_backlog_at_s",
-        "_backlog_s",
-        "_fresh_until_s",
         "_in_flight",
-        "_kv_share",
-        "_kv_used_ratio",
         "_largest_s",
         "_mean_s",
         "_recent",
         "_sent",
         "_sent_s",
         "_sent_tokens",
-        "_told",
         "endpoint_id",
+        "free_at_s",
+        "fresh_until_s",
+        "kv_free_ratio",
+        "kv_token_ratio",
+        "kv_used_ratio",
         "reading",
+        "running",
         "speed",
         "staleness_s",
+        "told",
+        "waiting",
     )
 
     def __init__(
@@ -59,41 +64,45 @@ class Load:
         self.reading: EngineLoad | None = None
         """The last one; None before the first."""
         self.speed = Speed(typical)
-        self._in_flight = in_flight
-        self._recent = recent
         self.staleness_s = staleness_s
         """Age at which a reading begins to fade; at twice that age nothing of it is believed."""
+        self.fresh_until_s = -math.inf
+        """Until then the reading is believed in full."""
+        self.waiting: float | None = None
+        """Requests in the queue, with those sent since the reading; None where nobody says."""
+        self.running: float | None = None
+        """Requests in the batch, likewise."""
+        self.told: float | None = None
+        """Requests there, waiting or running, likewise."""
+        self.kv_free_ratio: float | None = None
+        """Free share of the KV cache by the reading; None where nobody says."""
+        self.kv_used_ratio = 0.0
+        """Share of the KV cache in use, with those sent since the reading; 0.0 where nobody says: what is not known
+        keeps nothing away."""
+        self.kv_token_ratio = 0.0
+        """What a token more adds to it; 0.0 where nobody says how large the cache is."""
+        self.free_at_s = -math.inf
+        """When the backlog will be done, as far as its work alone tells: see `backlog_s`."""
+        self._in_flight = in_flight
+        self._recent = recent
         self._sent: deque[tuple[float, float, float]] = deque()
         """When, how many tokens and how much work was sent that the last reading cannot show, the oldest first."""
         self._sent_tokens = self._sent_s = 0.0
-        self._told: float | None = None
-        """Requests there by the last reading."""
-        self._kv_used_ratio: float | None = None
-        self._kv_share = 0.0
-        """Of a token in the cache; 0 where its size is not known."""
-        self._fresh_until_s = -math.inf
         self._mean_s = self._largest_s = 0.0
-        self._backlog_s = 0.0
-        self._backlog_at_s = 0.0
 
     def __repr__(self) -> str:
         return f"<Load of {self.endpoint_id}: {self.reading}, {len(self._sent)} unseen>"
 
+    @property
+    def is_exact(self) -> bool:
+        """The ends of all responses are seen: `requests` knows more than `told`."""
+        return self._in_flight.is_exact
+
     def confidence(self, now: float) -> float:
         """How much the last reading still says: 1 while it is fresh, then less and less, 0 where there is none."""
-        if now <= self._fresh_until_s:
+        if now <= self.fresh_until_s:
             return 1.0
-        return max(0.0, 1.0 - (now - self._fresh_until_s) / self.staleness_s)
-
-    def waiting(self) -> float | None:
-        """Requests in the queue, with those sent since the reading; None where nobody says."""
-        reading = self.reading
-        return None if reading is None or reading.waiting is None else reading.waiting + len(self._sent)
-
-    def running(self) -> float | None:
-        """Requests in the batch, with those sent since the reading; None where nobody says."""
-        reading = self.reading
-        return None if reading is None or reading.running is None else reading.running + len(self._sent)
+        return max(0.0, 1.0 - (now - self.fresh_until_s) / self.staleness_s)
 
     def requests(self, now: float) -> float:
         """Requests there, waiting or running.
@@ -101,11 +110,10 @@ class Load:
         By the reading and what was sent since, as far as it is fresh; without one by what was sent lately. Where the
         ends of responses are seen it is never less than those that have not ended, and others may send there too.
         """
-        told, in_flight = self._told, self._in_flight
+        told, in_flight = self.told, self._in_flight
         if told is not None:
-            told += len(self._sent)
             own = in_flight.count(self.endpoint_id) if in_flight.is_exact else 0.0
-            confidence = 1.0 if now <= self._fresh_until_s else self.confidence(now)
+            confidence = self.confidence(now)
             if confidence == 1.0 or told <= own:
                 return told if told > own else own
             own = own or self._recent.count(self.endpoint_id, now=now)
@@ -114,26 +122,16 @@ class Load:
             return in_flight.count(self.endpoint_id)
         return self._recent.count(self.endpoint_id, now=now)
 
-    def kv_used_ratio(self, tokens: float, now: float) -> float:
-        """Share of the KV cache that is in use once so many tokens more are there, with those sent since the reading.
-
-        0.0 where nobody says: what is not known keeps nothing away. It fades with the age of the reading.
-        """
-        used = self._kv_used_ratio
-        if used is None:
-            return 0.0
-        used += (self._sent_tokens + tokens) * self._kv_share
-        return used if now <= self._fresh_until_s else used * self.confidence(now)
-
     def backlog_s(self, now: float) -> float:
         """Seconds until the prefill of a request would begin that is sent now."""
-        if self._backlog_s <= 0.0:
+        left_s = self.free_at_s - now
+        if left_s <= 0.0:
             return 0.0
-        left_s = self._left_s(now)
-        return left_s / self.speed.pace if left_s > 0.0 else 0.0
+        return self._left_s(now) / self.speed.pace if self._in_flight.is_exact else left_s
 
     def _left_s(self, now: float) -> float:
-        left_s = self._backlog_s - (now - self._backlog_at_s) * self.speed.pace
+        """The work that is left of the backlog."""
+        left_s = (self.free_at_s - now) * self.speed.pace
         if left_s <= 0.0:
             return 0.0
         if self._in_flight.is_exact:
@@ -144,15 +142,18 @@ class Load:
 
     def send(self, tokens: float, *, now: float) -> None:
         """A request of which so many tokens must be computed was sent there."""
-        work_s = self.speed.work_s(tokens)
-        self._backlog_s = self._left_s(now) + work_s
-        self._backlog_at_s = now
+        speed = self.speed
+        work_s = speed.work_s(tokens)
+        left_s = self._left_s(now) if self.free_at_s > now else 0.0
+        self.free_at_s = now + (left_s + work_s) / speed.pace
         self._sent.append((now, tokens, work_s))
         self._sent_tokens += tokens
         self._sent_s += work_s
         self._mean_s = work_s + (self._mean_s - work_s) * MEAN_DECAY if self._mean_s else work_s
         self._largest_s = max(work_s, self._largest_s * MEAN_DECAY)
-        self._drop_sent(now - LONGEST_UNSEEN_S)
+        if self._sent[0][0] < now - LONGEST_UNSEEN_S:
+            self._drop_sent(now - LONGEST_UNSEEN_S)
+        self._count()
 
     def read(self, reading: EngineLoad, *, now: float) -> None:
         """Takes over a reading. One that is older than the last says nothing."""
@@ -164,15 +165,27 @@ class Load:
             self.speed.learn(before, reading)
         self._drop_sent(reading.asked_at_s - SENDING_S)
         self.reading = reading
-        self._fresh_until_s = reading.asked_at_s + self.staleness_s
-        is_told = reading.waiting is not None or reading.running is not None
-        self._told = (reading.waiting or 0.0) + (reading.running or 0.0) if is_told else None
-        self._kv_used_ratio = reading.kv_used_ratio
-        self._kv_share = 1.0 / reading.cache_tokens if reading.cache_tokens else 0.0
+        self.fresh_until_s = reading.asked_at_s + self.staleness_s
+        self.kv_free_ratio = None if reading.kv_used_ratio is None else 1.0 - reading.kv_used_ratio
+        cache_tokens = reading.cache_tokens if reading.kv_used_ratio is not None else None
+        self.kv_token_ratio = 1.0 / cache_tokens if cache_tokens else 0.0
+        self._count()
         if reading.waiting is not None:
             seen_s = max(0.0, left_s - self._sent_s)
             left_s = self._sent_s + self._correct(seen_s, reading.waiting, reading.running)
-        self._backlog_s, self._backlog_at_s = left_s, now
+        self.free_at_s = now + left_s / self.speed.pace
+
+    def _count(self) -> None:
+        """Brings up to date what the reading and what was sent since come to together."""
+        reading, unseen = self.reading, float(len(self._sent))
+        if reading is None:
+            return
+        waiting, running, kv_used_ratio = reading.waiting, reading.running, reading.kv_used_ratio
+        self.waiting = None if waiting is None else waiting + unseen
+        self.running = None if running is None else running + unseen
+        is_told = waiting is not None or running is not None
+        self.told = (waiting or 0.0) + (running or 0.0) + unseen if is_told else None
+        self.kv_used_ratio = 0.0 if kv_used_ratio is None else kv_used_ratio + self._sent_tokens * self.kv_token_ratio
 
     def _correct(self, left_s: float, waiting: float, running: float | None) -> float:
         """What is left to do of what the engine has, as far as its word allows."""

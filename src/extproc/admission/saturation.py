@@ -19,12 +19,11 @@ class Occupancy(Protocol):
     """What is asked of an endpoint's load. `now` is in monotonic seconds."""
 
     reading: EngineLoad | None
+    waiting: float | None
+    """Requests in its queue; None where nobody says."""
 
     def confidence(self, now: float) -> float:
         """How much the reading still says: 1 while it is fresh, 0 where there is none."""
-
-    def waiting(self) -> float | None:
-        """Requests in its queue; None where nobody says."""
 
     def requests(self, now: float) -> float:
         """Requests there, waiting or running."""
@@ -57,7 +56,7 @@ def _share(load: Occupancy, limits: Limits, now: float) -> float:
     if reading is None or load.confidence(now) <= 0.0:
         return share
     # Where nobody waited, what was sent since may have begun at once: that is no queue yet.
-    waiting = load.waiting() if reading.waiting else reading.waiting
+    waiting = load.waiting if reading.waiting else reading.waiting
     if limits.queue_depth is not None and waiting is not None:
         share = max(share, _ratio(waiting, limits.queue_depth))
     if limits.kv_used_ratio is not None and reading.kv_used_ratio is not None:

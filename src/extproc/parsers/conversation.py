@@ -2,6 +2,7 @@
 
 import msgspec
 
+from extproc.parsers.json_document import Message
 from extproc.parsers.prompt_text import Json, PromptText, kind_of
 
 MOST_DEPTH = 3
@@ -11,26 +12,6 @@ MESSAGE_END, ROLE_END, NEXT, FIELD = b"\xff", b"\xfe", b"\xfd", b"\xfc"
 """Bytes that are in no UTF-8, as `prompt_text.MEDIA`: no text can contain them, whatever its client wrote."""
 
 _ABSENT = msgspec.Raw()
-
-
-class _Message(msgspec.Struct, gc=False):
-    """A message of chat or Anthropic's Messages, or an item of Responses."""
-
-    role: str = ""
-    content: msgspec.Raw = _ABSENT
-    type: msgspec.Raw = _ABSENT
-    name: msgspec.Raw = _ABSENT
-    reasoning_content: msgspec.Raw = _ABSENT
-    reasoning: msgspec.Raw = _ABSENT
-    refusal: msgspec.Raw = _ABSENT
-    tool_calls: msgspec.Raw = _ABSENT
-    function_call: msgspec.Raw = _ABSENT
-    tool_call_id: msgspec.Raw = _ABSENT
-    call_id: msgspec.Raw = _ABSENT
-    arguments: msgspec.Raw = _ABSENT
-    input: msgspec.Raw = _ABSENT
-    output: msgspec.Raw = _ABSENT
-    summary: msgspec.Raw = _ABSENT
 
 
 class _Part(msgspec.Struct, gc=False):
@@ -72,7 +53,7 @@ class _ToolCall(msgspec.Struct, gc=False):
     custom: _Function | None = None
 
 
-_BESIDE_CONTENT = _Message.__struct_fields__[2:]
+_BESIDE_CONTENT = Message.__struct_fields__[2:]
 _PLAIN = (_ABSENT,) * len(_BESIDE_CONTENT)
 """What stands beside role and content in most messages."""
 _OF_PARTS = _Part.__struct_fields__[1:]
@@ -83,7 +64,6 @@ _TEXTS = frozenset({"", "text", "input_text", "output_text", "summary_text", "re
 _ROLES = {role: role.encode() + ROLE_END for role in ("system", "developer", "user", "assistant", "tool")}
 _FIELDS = {name: FIELD + name.encode() + ROLE_END for name in {*_BESIDE_CONTENT, *_OF_PARTS}}
 
-_decode_messages = msgspec.json.Decoder(list[_Message]).decode
 _decode_parts = msgspec.json.Decoder(list[_Part]).decode
 _decode_calls = msgspec.json.Decoder(list[_ToolCall]).decode
 _beside = msgspec.structs.astuple
@@ -103,16 +83,14 @@ def add_message(text: PromptText, role: str, content: Json) -> None:
     text.add_mark(MESSAGE_END)
 
 
-def add_messages(text: PromptText, messages: Json) -> None:
+def add_messages(text: PromptText, messages: list[Message]) -> None:
     """Each with its mark behind it, so that what follows changes nothing before. Keys of a message in one order.
 
-    Raises `TooManyValuesError` and `json_document.UNREADABLE`, the latter also where a message is no object or its
-    role no string.
+    Raises `TooManyValuesError` and `json_document.UNREADABLE`.
     """
-    decoded = _decode_messages(messages)
-    text.count(len(decoded))
+    text.count(len(messages))
     mark = text.add_mark
-    for message in decoded:
+    for message in messages:
         mark(_ROLES.get(message.role) or message.role.encode() + ROLE_END)
         if message.content and not text.add_short(message.content):
             _add_content(text, message.content)

@@ -9,10 +9,13 @@ MOST_MEMBERS = 1000
 SLICE_BYTES = 1 << 16
 """The body is given to zlib in slices: what follows a member is copied, and that must not be the whole rest."""
 
+Content = bytes | bytearray
+"""A body whose content-encoding is taken off."""
+
 _WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
-def decode_content(body: bytes, encoding: str, *, max_bytes: int, is_whole: bool = True) -> bytes | Reject:
+def decode_content(body: bytes, encoding: str, *, max_bytes: int, is_whole: bool = True) -> Content | Reject:
     """`body` with its content-encoding taken off: identity, gzip (also of several members) or deflate.
 
     "deflate" is read as zlib, and raw as some clients send it. No more than `max_bytes` + 1 bytes are ever produced,
@@ -38,8 +41,10 @@ class _TooLargeError(Exception):
     pass
 
 
-def _inflate(body: bytes, window_bits: int, max_bytes: int, *, is_whole: bool) -> bytes | None:
-    """The decompressed body, None when it is damaged, or incomplete where it should be whole."""
+def _inflate(body: bytes, window_bits: int, max_bytes: int, *, is_whole: bool) -> bytearray | None:
+    """The decompressed body, as it grew, for a copy would be as large; None when it is damaged, or incomplete where it
+    should be whole.
+    """
     content = bytearray()
     view, at = memoryview(body), 0
     for _ in range(MOST_MEMBERS):
@@ -47,7 +52,7 @@ def _inflate(body: bytes, window_bits: int, max_bytes: int, *, is_whole: bool) -
         while not inflater.eof:
             piece = view[at : at + SLICE_BYTES]
             if not piece:
-                return None if is_whole else bytes(content)
+                return None if is_whole else content
             at += len(piece)
             try:
                 content += inflater.decompress(piece, max_bytes + 1 - len(content))
@@ -57,5 +62,5 @@ def _inflate(body: bytes, window_bits: int, max_bytes: int, *, is_whole: bool) -
                 raise _TooLargeError
         at -= len(inflater.unused_data)
         if window_bits != _WINDOW_BITS["gzip"] or not body[at : at + SLICE_BYTES].lstrip(b"\0"):
-            return bytes(content)
+            return content
     return None

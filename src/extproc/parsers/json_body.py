@@ -4,10 +4,14 @@ import json
 
 import msgspec
 
+from extproc.parsers.encoding import Content
 from extproc.parsers.json_document import (
     BYTE_ORDER_MARK,
+    LARGE_BYTES,
     UNREADABLE,
+    Chat,
     Document,
+    decode_chat,
     decode_document,
     decode_string,
     without_lone_surrogates,
@@ -20,12 +24,12 @@ SECOND_LOOK_BYTES = 1 << 20
 _NOT_OBJECT: str | Reject = Reject(Reason.BODY_NOT_OBJECT)
 
 
-def model_of_json(content: bytes) -> str | Reject:
+def model_of_json(content: Content) -> str | Reject:
     """The value of the top-level `model`: the first half of what `read_json` gives."""
     return read_json(content)[0]
 
 
-def read_json(content: bytes) -> tuple[str | Reject, Document | None]:
+def read_json(content: Content) -> tuple[str | Reject, Chat | Document | None]:
     """The value of the top-level `model`, possibly empty, the last one where it is given twice, as engines read it;
     beside it the document for what else is asked of it, None where it cannot be read strictly.
 
@@ -35,6 +39,12 @@ def read_json(content: bytes) -> tuple[str | Reject, Document | None]:
     unless there are more than `MOST_LONE_SURROGATES`: then the body counts as unreadable. The document has them
     replaced whatever its size; with NaN in it, it is None.
     """
+    if len(content) <= LARGE_BYTES:
+        try:
+            chat = decode_chat(content)
+            return _model_of(chat), chat
+        except UNREADABLE:
+            pass
     try:
         document = decode_document(content)
         return _model_of(document), document
@@ -51,14 +61,14 @@ def read_json(content: bytes) -> tuple[str | Reject, Document | None]:
     return (_read_as_engines_do(content) if len(content) <= SECOND_LOOK_BYTES else model), found
 
 
-def _model_of(document: Document) -> str | Reject:
+def _model_of(document: Chat | Document) -> str | Reject:
     raw = bytes(document.model)
     if raw.startswith(b'"'):
         return decode_string(raw)
     return Reject(Reason.MODEL_NOT_STRING if raw else Reason.MODEL_MISSING)
 
 
-def _read_as_engines_do(content: bytes) -> str | Reject:
+def _read_as_engines_do(content: Content) -> str | Reject:
     try:
         document = json.loads(content)
     except (ValueError, RecursionError):

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from extproc.parsers.encoding import Content
 from extproc.parsers.json_document import without_lone_surrogates
 
 MOST_MODEL_KEYS = 200_000
@@ -25,7 +26,7 @@ class _Marked(msgspec.Struct):
     model: _Place | msgspec.UnsetType = msgspec.UNSET
 
 
-def mark_models(text: bytes) -> bytearray | None:
+def mark_models(text: Content) -> bytearray | None:
     """`text` with the position of each `model` key's value put before it: `"model":"phi"` becomes
     `"model":9,"_":"phi"`. The positions are those in `text`.
 

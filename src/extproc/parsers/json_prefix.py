@@ -4,6 +4,7 @@ import re
 
 import msgspec
 
+from extproc.parsers.encoding import Content
 from extproc.parsers.json_body import model_of_json
 from extproc.parsers.json_document import BYTE_ORDER_MARK
 from extproc.parsers.json_models import JSON_STRING, mark_models, read_marks
@@ -16,7 +17,7 @@ _BROKEN_OFF = "Input data was truncated"
 """What msgspec says of a text to which only an end is missing; of all others it says something else."""
 
 
-def model_of_json_prefix(content: bytes) -> str | Reject:
+def model_of_json_prefix(content: Content) -> str | Reject:
     """The value of the top-level `model` of an object of which `content` is the beginning, possibly empty.
 
     `MODEL_BEYOND_BUFFER` where it has not come yet or is itself cut, `BODY_NOT_OBJECT` where no end could make an

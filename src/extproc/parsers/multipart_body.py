@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from extproc.parsers.encoding import Content
 from extproc.values.refusal import Reason, Reject
 from extproc.values.request import Span
 
@@ -79,7 +80,7 @@ def is_form(content_type: str) -> bool:
     return content_type[:19].lower() == "multipart/form-data"
 
 
-def model_of_multipart(content: bytes, content_type: str, *, is_whole: bool = True) -> str | Reject:
+def model_of_multipart(content: Content, content_type: str, *, is_whole: bool = True) -> str | Reject:
     """The value of the form field `model`, possibly empty; the last one where it is given twice.
 
     A body that breaks off before its closing boundary is refused: the engine would refuse it too. Where only its
@@ -113,7 +114,7 @@ def find_model_field(content: bytes, content_type: str) -> Span | None:
     return Span(field.start, field.start + len(field.value), is_json=False)
 
 
-def _read_field(content: bytes, content_type: str) -> _ModelField | None:
+def _read_field(content: Content, content_type: str) -> _ModelField | None:
     """The field as far as it is there, None where this is no form."""
     _, options = parse_options_header(content_type.encode(errors="surrogateescape"))
     boundary = options.get(b"boundary")
@@ -122,7 +123,7 @@ def _read_field(content: bytes, content_type: str) -> _ModelField | None:
     field = _ModelField()
     try:
         parser = MultipartParser(boundary, field.callbacks())
-        parser.write(content)
+        parser.write(bytes(content))
         parser.finalize()
     except FormParserError:
         return None

@@ -7,8 +7,18 @@ from typing import Annotated
 import msgspec
 
 from extproc.parsers.conversation import FIELD, MESSAGE_END, add_message, add_messages, add_tools
+from extproc.parsers.encoding import Content
 from extproc.parsers.json_body import read_json
-from extproc.parsers.json_document import UNREADABLE, Document, decode_string
+from extproc.parsers.json_document import (
+    LARGE_BYTES,
+    UNREADABLE,
+    Chat,
+    Document,
+    Message,
+    decode_document,
+    decode_messages,
+    decode_string,
+)
 from extproc.parsers.json_models import JSON_STRING
 from extproc.parsers.prompt_text import MOST_BYTES, Json, PromptText, TooManyValuesError, kind_of
 from extproc.values.request import Prompt
@@ -16,8 +26,7 @@ from extproc.values.request import Prompt
 TOKEN_BYTES = 4
 """What a prompt given in tokens takes of text for each: about what one stands for in English."""
 MOST_OBJECTS = 50_000
-"""Counted in bodies above `COUNTED_BYTES`, which leaves room for 90,000 in those below: 20 ms and 20 MB to build."""
-COUNTED_BYTES = 256 << 10
+"""In bodies above `LARGE_BYTES`, in which there is room for more."""
 
 _LONGEST_TOKEN = 12
 """Digits, a comma and a blank: what is read of a prompt of tokens is bounded by it."""
@@ -33,7 +42,7 @@ def read_prompt(content: bytes) -> Prompt | None:
     return None if document is None else prompt_of(document, content)
 
 
-def prompt_of(document: Document, content: bytes) -> Prompt | None:
+def prompt_of(document: Chat | Document, content: Content) -> Prompt | None:
     """What of a request an engine's prefix cache can know; None where there is no prompt, or none that can be read.
 
     By keys, not by path: `messages` (chat, Anthropic's Messages), else `prompt` (completions, tokenize), else `input`
@@ -49,24 +58,20 @@ def prompt_of(document: Document, content: bytes) -> Prompt | None:
     `content` is what the document was read from. Measured together with `read_json`: 6 µs of 4 KB, 40 µs of 64 KB,
     1 ms/MB of images.
     """
-    text = PromptText()
     try:
-        salt = decode_string(document.cache_salt) if document.cache_salt and kind_of(document.cache_salt) == '"' else ""
-        if kind_of(document.messages) == "[":
-            turns: Json = document.messages
-        elif kind_of(document.prompt) in ('"', "["):
-            _add_prompt(text, document.prompt)
-            return text.prompt(salt)
-        elif (kind := kind_of(document.input)) == '"' or (kind == "[" and _opens(document.input, "{")):
-            turns = document.input
-        elif kind == "[":
-            _add_prompt(text, document.input)
-            return text.prompt(salt)
-        else:
+        salt = decode_string(document.cache_salt) if kind_of(document.cache_salt) == '"' else ""
+        turns = _turns_of(document)
+        if turns is None:
             return None
+        text = PromptText()
+        if isinstance(turns, msgspec.Raw) and not _is_conversation(turns, document):
+            _add_prompt(text, turns)
+            return text.prompt(salt)
         try:
             _add_conversation(text, document, turns, content)
         except TooManyValuesError:
+            if isinstance(turns, list):
+                turns = decode_document(content).messages
             written = memoryview(turns)[:-1]  # without the bracket, before which it grows
             return Prompt(bytes(written[:MOST_BYTES]), len(written), salt)
         return text.prompt(salt)
@@ -74,21 +79,43 @@ def prompt_of(document: Document, content: bytes) -> Prompt | None:
         return None
 
 
-def _add_conversation(text: PromptText, document: Document, turns: Json, content: bytes) -> None:
-    if len(content) > COUNTED_BYTES:
+def _turns_of(document: Chat | Document) -> list[Message] | msgspec.Raw | None:
+    """What the prompt is made of."""
+    messages = document.messages
+    if isinstance(messages, list) or (messages is not None and kind_of(messages) == "["):
+        return messages
+    for given in (document.prompt, document.input):
+        if given and kind_of(given) in ('"', "["):
+            return given
+    return None
+
+
+def _is_conversation(turns: msgspec.Raw, document: Chat | Document) -> bool:
+    """Whether it is messages or items, or a text that stands for one; else it is a prompt, in text or in tokens."""
+    if turns is document.prompt:
+        return False
+    return turns is document.messages or kind_of(turns) == '"' or _opens(turns, "{")
+
+
+def _add_conversation(
+    text: PromptText, document: Chat | Document, turns: list[Message] | msgspec.Raw, content: Content
+) -> None:
+    if len(content) > LARGE_BYTES:
         _check_objects(content)
     if document.tools and kind_of(document.tools) == "[":
         add_tools(text, document.tools)
     for first in (document.system, document.instructions):
         if first and kind_of(first) in ('"', "["):
             add_message(text, "system", first)
-    if turns is document.messages or kind_of(turns) == "[":
+    if isinstance(turns, list):
         add_messages(text, turns)
+    elif kind_of(turns) == "[":
+        add_messages(text, decode_messages(turns))
     else:
         add_message(text, "user", turns)
 
 
-def _check_objects(content: bytes) -> None:
+def _check_objects(content: Content) -> None:
     """Raises `TooManyValuesError`. A body is large by its images, which have no braces: `find` passes 50 GB/s there."""
     at = 0
     for _ in range(MOST_OBJECTS):

@@ -8,10 +8,10 @@ thousands come hundreds a second.
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from math import inf
 from operator import attrgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from xxhash import xxh3_64_intdigest
 
@@ -36,6 +36,7 @@ RING_AGE_S = 1.0
 VERDICT_AGE_S = 0.05
 """A tenth of the time between two readings."""
 
+_Key = TypeVar("_Key")
 _id_of = attrgetter("id")
 
 
@@ -80,6 +81,17 @@ class Ring(NamedTuple):
     """Monotonic seconds."""
 
 
+class _Found(dict[_Key, Candidate | None]):
+    """Candidates by what they are looked for, each as it is first asked for."""
+
+    def __init__(self, find: Callable[[_Key], Candidate | None]) -> None:
+        self._find = find
+
+    def __missing__(self, key: _Key) -> Candidate | None:
+        found = self[key] = self._find(key)
+        return found
+
+
 class Candidates:
     """The candidates among one set of endpoints, those that the filters leave out not among them."""
 
@@ -94,8 +106,10 @@ class Candidates:
         self.is_ordered = len(endpoints) > MOST_COMPARED
         """A shortlist is not all, and tells by its order who is the one for a key; else `rendezvous` does."""
         self._roster = roster
-        self._all: list[Candidate] = []
-        self._version = -1
+        self._all: list[Candidate] | None = None
+        self._by_id = _Found[str](partial(_find, roster, endpoints))
+        self._by_index = _Found[int](lambda index: roster.of(endpoints[index]))
+        self._version = roster.version
 
     def __repr__(self) -> str:
         return f"<Candidates of {len(self.endpoints)}>"
@@ -103,11 +117,19 @@ class Candidates:
     @property
     def all(self) -> Sequence[Candidate]:
         """Every candidate."""
-        if self._version != self._roster.version:
+        self._refresh()
+        if self._all is None:
             found = map(self._roster.of, self.endpoints)
             self._all = [each for each in found if each is not None]
-            self._version = self._roster.version
         return self._all
+
+    def _refresh(self) -> None:
+        """Forgets what was found before one of the endpoints was forgotten."""
+        if self._version != self._roster.version:
+            self._all = None
+            self._by_id.clear()
+            self._by_index.clear()
+            self._version = self._roster.version
 
     @cached_property
     def _by_address(self) -> dict[str, Endpoint]:
@@ -136,29 +158,24 @@ class Candidates:
         """
         if not self.is_ordered:
             return self.all
-        chosen = dict.fromkeys(self._alike(key, now)) if key is not None else {}
+        self._refresh()
+        chosen: dict[Candidate | None, None] = {}
+        if key is not None:
+            chosen.update(dict.fromkeys(self._alike(key, now)))
         if hashes:
-            chosen.update(dict.fromkeys(self._knowing(hashes)))
-        of, endpoints, size = self._roster.of, self.endpoints, len(self.endpoints)
+            holders = self._roster.prefixes.find_holders(hashes, MOST_KNOWING)
+            chosen.update(dict.fromkeys(map(self._by_id.__getitem__, holders)))
+            chosen.pop(None, None)  # of another model, or gone
+        by_index, size, random = self._by_index, len(self.endpoints), rng.random
         missing = MOST_COMPARED - len(chosen)
         for _ in range(DRAWS):
-            drawn = (of(endpoints[int(rng.random() * size)]) for _ in range(missing))
-            chosen.update(dict.fromkeys([each for each in drawn if each is not None]))
+            drawn = [by_index[int(random() * size)] for _ in range(missing)]
+            chosen.update(dict.fromkeys(drawn))
+            chosen.pop(None, None)  # left out by the filters
             missing = MOST_COMPARED // 2 - len(chosen)
             if missing <= 0:
                 break
-        return list(chosen) or self.all
-
-    def _find(self, id_: str) -> Candidate | None:
-        endpoints = self.endpoints
-        index = bisect_left(endpoints, id_, key=_id_of)
-        if index == len(endpoints) or endpoints[index].id != id_:
-            return None
-        return self._roster.of(endpoints[index])
-
-    def _knowing(self, hashes: Sequence[int]) -> list[Candidate]:
-        found = map(self._find, self._roster.prefixes.find_holders(hashes, MOST_KNOWING))
-        return [each for each in found if each is not None]
+        return [each for each in chosen if each is not None] or self.all
 
     def _alike(self, key: int, now: float) -> list[Candidate]:
         """Those that every replica thinks of for `key`, the first choice first. One that comes or goes moves only what
@@ -173,24 +190,37 @@ class Candidates:
         if ring is None or (not is_current and now - ring.made_at_s > RING_AGE_S):
             ring = self.ring = self._make_ring(now)
             self._ring_version, is_current = self._roster.version, True
-        found: dict[Candidate, int] = {}
-        for number in range(PROBES):
-            place = xxh3_64_intdigest(key.to_bytes(KEY_BYTES, "little"), number)
-            start = bisect_left(ring.seeds, place)
-            for step in range(len(ring.seeds)):
-                at = (start + step) % len(ring.seeds)
-                candidate: Candidate | None = ring.candidates[at]
-                if not is_current:
-                    candidate = self._find(ring.candidates[at].endpoint.id)
-                if candidate is not None:
-                    distance = (ring.seeds[at] - place) % RING_SIZE
-                    found[candidate] = min(distance, found.get(candidate, distance))
-                    break
-        return sorted(found, key=found.__getitem__)[:MOST_ALIKE]
+        seeds, size, key_bytes = ring.seeds, len(ring.seeds), key.to_bytes(KEY_BYTES, "little")
+        found: list[tuple[int, int, Candidate]] = []
+        for number in range(PROBES if size else 0):
+            place = xxh3_64_intdigest(key_bytes, number)
+            at = bisect_left(seeds, place) % size
+            candidate: Candidate | None = ring.candidates[at]
+            if not is_current:
+                at, candidate = self._pass_over_lost(ring, at)
+            if candidate is not None:
+                found.append(((seeds[at] - place) % RING_SIZE, number, candidate))
+        found.sort()
+        return list(dict.fromkeys([candidate for _, _, candidate in found]))[:MOST_ALIKE]
+
+    def _pass_over_lost(self, ring: Ring, at: int) -> tuple[int, Candidate | None]:
+        """The first on the ring, from there on, that still is a candidate."""
+        for _ in ring.seeds:
+            candidate = self._by_id[ring.candidates[at].endpoint.id]
+            if candidate is not None:
+                return at, candidate
+            at = (at + 1) % len(ring.seeds)
+        return at, None
 
     def _make_ring(self, now: float) -> Ring:
         placed = sorted(self.all, key=attrgetter("seed"))
         return Ring(tuple([each.seed for each in placed]), tuple(placed), now)
+
+
+def _find(roster: Roster, endpoints: Sequence[Endpoint], id_: str) -> Candidate | None:
+    """The candidate of that id; None where it is not among the endpoints, or left out by the filters."""
+    at = bisect_left(endpoints, id_, key=_id_of)
+    return roster.of(endpoints[at]) if at < len(endpoints) and endpoints[at].id == id_ else None
 
 
 def rendezvous(key: int, candidate: Candidate) -> int:

@@ -23,25 +23,36 @@ class Load(Protocol):
 
     reading: EngineLoad | None
     """Its last metrics page; None before the first."""
+    fresh_until_s: float
+    """Monotonic seconds up to which the reading is believed in full."""
+    waiting: float | None
+    """Requests in its queue; None where nobody says."""
+    running: float | None
+    """Requests in its batch; None where nobody says."""
+    told: float | None
+    """Requests there, waiting or running, by what it says; None where nobody says."""
+    kv_free_ratio: float | None
+    """Free share of its KV cache by the reading; None where nobody says."""
+    kv_used_ratio: float
+    """Used share of it with what was sent since; 0 where nobody says."""
+    kv_token_ratio: float
+    """What a token more adds to that; 0 where nobody says."""
+    free_at_s: float
+    """Monotonic seconds from which on `backlog_s` is 0: no later than then."""
 
     @property
     def speed(self) -> Speed:
         """As seen so far."""
 
+    @property
+    def is_exact(self) -> bool:
+        """The ends of its responses are seen: `requests` knows more than `told`."""
+
     def confidence(self, now: float) -> float:
         """How much the reading still says: 1 while it is fresh, 0 where there is none."""
 
-    def waiting(self) -> float | None:
-        """Requests in its queue; None where nobody says."""
-
-    def running(self) -> float | None:
-        """Requests in its batch; None where nobody says."""
-
     def requests(self, now: float) -> float:
         """Requests there, waiting or running."""
-
-    def kv_used_ratio(self, tokens: float, now: float) -> float:
-        """Share of its KV cache that is in use once so many tokens more are there; 0 where nobody says."""
 
     def backlog_s(self, now: float) -> float:
         """Seconds until the prefill of a request would begin that is sent now."""
@@ -66,6 +77,20 @@ class Candidate:
 class Need:
     """What one request needs, beside what its candidates have. Columns are in the order of the candidates."""
 
+    __slots__ = (
+        "_confidences",
+        "_is_fresh",
+        "_requests",
+        "cached_tokens",
+        "candidates",
+        "is_adapter",
+        "model",
+        "now",
+        "prompt_tokens",
+        "rank",
+        "session",
+    )
+
     def __init__(
         self,
         candidates: Sequence[Candidate],
@@ -89,6 +114,7 @@ class Need:
         """How much a candidate is the one for this request's session, or its prompt, by index: see `Picker.pick`."""
         self.now = now
         """Monotonic seconds."""
+        self._is_fresh: bool | None = None
         self._confidences: Sequence[float] | None = None
         self._requests: Sequence[float] | None = None
 
@@ -96,27 +122,37 @@ class Need:
     # docs/performance.md, "What was tried".
 
     @property
+    def is_fresh(self) -> bool:
+        """Every reading is believed in full."""
+        found = self._is_fresh
+        if found is None:
+            found = self._is_fresh = min([each.load.fresh_until_s for each in self.candidates]) >= self.now
+        return found
+
+    @property
     def confidences(self) -> Sequence[float]:
         """How much each candidate's reading still says: see `Load.confidence`."""
         found = self._confidences
         if found is None:
-            now = self.now
-            found = self._confidences = [each.load.confidence(now) for each in self.candidates]
+            now, candidates = self.now, self.candidates
+            found = [1.0] * len(candidates) if self.is_fresh else [each.load.confidence(now) for each in candidates]
+            self._confidences = found
         return found
-
-    @property
-    def is_fresh(self) -> bool:
-        """Every reading is believed in full."""
-        return min(self.confidences) == 1.0
 
     @property
     def requests(self) -> Sequence[float]:
         """Requests that each candidate has: see `Load.requests`."""
         found = self._requests
         if found is None:
-            now = self.now
-            found = self._requests = [each.load.requests(now) for each in self.candidates]
+            found = self._requests = self._count_requests()
         return found
+
+    def _count_requests(self) -> Sequence[float]:
+        now, candidates = self.now, self.candidates
+        told = [each.load.told for each in candidates]
+        if None in told or candidates[0].load.is_exact or not self.is_fresh:
+            return [each.load.requests(now) for each in candidates]
+        return told  # type: ignore[return-value]  # no None is among them
 
 
 class Filter(Protocol):

@@ -8,6 +8,7 @@ thought to have a block has all before it. Source: docs/decisions/017.
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from struct import Struct
 
 from xxhash import xxh3_64_intdigest
 
@@ -16,6 +17,8 @@ MOST_HOLDERS = 8
 """Endpoints that are remembered by block, the latest: enough to find some that have it among thousands."""
 MOST_DROPPED = 4096
 """Blocks dropped at one time: 2 ms of work, and more than one prompt adds."""
+_cut = Struct(f"{BLOCK_BYTES}s").iter_unpack
+"""Cuts bytes of whole blocks, in half the time of slices."""
 NOTABLE_RESIZE = 0.05
 """The bytes of a token are learned from each answer that tells: each time, all endpoints' shares would change."""
 MOST_CACHE_BLOCKS = 2_000_000
@@ -30,8 +33,8 @@ def hash_blocks(text: bytes, *, model: str, salt: str = "") -> tuple[int, ...]:
     if salt:
         digest = hash_text(salt, digest)
     hashes = []
-    for start in range(0, len(text) - BLOCK_BYTES + 1, BLOCK_BYTES):
-        digest = xxh3_64_intdigest(text[start : start + BLOCK_BYTES], digest)
+    for (block,) in _cut(text[: len(text) - len(text) % BLOCK_BYTES]):
+        digest = xxh3_64_intdigest(block, digest)
         hashes.append(digest)
     return tuple(hashes)
 
@@ -117,6 +120,8 @@ class PrefixIndex:
         """How many of the blocks, from the first on, any endpoint has: those that one has are a beginning too."""
         holders = self._holders
         low, high = 0, len(hashes)
+        if not hashes or hashes[-1] in holders:
+            return high
         while low < high:
             middle = (low + high) // 2
             if hashes[middle] in holders:
@@ -173,12 +178,14 @@ class PrefixIndex:
         if self._cache_blocks > self.most_blocks:
             share = share * self.most_blocks // self._cache_blocks
         blocks = endpoint.blocks
+        if len(blocks) <= share:
+            return most
         excess = min(len(blocks) - share, most)
         for _ in range(excess):
             hash_, _ = blocks.popitem(last=False)
             self._blocks -= 1
             self._let_go(hash_, endpoint.endpoint_id)
-        return most - max(0, excess)
+        return most - excess
 
     def _hold(self, hash_: int, endpoint_id: str) -> None:
         held = self._holders.get(hash_)

@@ -18,7 +18,7 @@ class QueueScorer:
 
     def score(self, need: Need) -> Sequence[float]:
         """See `Scorer.score`."""
-        return _fewest([each.load.waiting() for each in need.candidates], need)
+        return _fewest([each.load.waiting for each in need.candidates], need)
 
 
 class RunningScorer:
@@ -28,7 +28,7 @@ class RunningScorer:
 
     def score(self, need: Need) -> Sequence[float]:
         """See `Scorer.score`."""
-        return _fewest([each.load.running() for each in need.candidates], need)
+        return _fewest([each.load.running for each in need.candidates], need)
 
 
 class InFlightScorer:
@@ -48,7 +48,7 @@ class KvCacheScorer:
 
     def score(self, need: Need) -> Sequence[float]:
         """See `Scorer.score`."""
-        return _fade([_free_ratio(each) for each in need.candidates], need)
+        return _fade([each.load.kv_free_ratio for each in need.candidates], need)
 
 
 class PrefixScorer:
@@ -111,14 +111,11 @@ class SessionScorer:
         return [1.0 if rank == highest else 0.0 for rank in ranks]
 
 
-def _free_ratio(candidate: Candidate) -> float | None:
-    reading = candidate.load.reading
-    return None if reading is None or reading.kv_used_ratio is None else 1.0 - reading.kv_used_ratio
-
-
 def _fade(scores: Sequence[float | None], need: Need) -> Sequence[float]:
     """The scores, each as far as the reading that it rests on is believed."""
     if need.is_fresh:
+        if None not in scores:
+            return scores  # type: ignore[return-value]  # no None is among them
         return [UNKNOWN if score is None else score for score in scores]
     return [
         UNKNOWN if score is None else UNKNOWN + (score - UNKNOWN) * confidence
@@ -131,8 +128,8 @@ def _fewest(counts: Sequence[float | None], need: Need) -> Sequence[float]:
     known = [count for count in counts if count is not None]
     if not known:
         return [UNKNOWN] * len(counts)
-    most, least = max(known), min(known)
-    span = most - least
+    most = max(known)
+    span = most - min(known)
     if not span:
         # Where all have as many, nobody can tell whether that is much: only none at all is surely better than unknown.
         alike = UNKNOWN if most else 1.0
@@ -143,5 +140,6 @@ def _fewest(counts: Sequence[float | None], need: Need) -> Sequence[float]:
 
 
 def _normalize(counts: Sequence[float]) -> Sequence[float]:
-    most, span = max(counts), max(counts) - min(counts)
+    most = max(counts)
+    span = most - min(counts)
     return [(most - count) / span for count in counts] if span else [1.0] * len(counts)

@@ -6,7 +6,7 @@ from extproc.values.endpoint import Endpoint
 from extproc.values.refusal import Reject
 
 
-class Scores(msgspec.Struct, frozen=True):
+class Scores(msgspec.Struct, frozen=True, gc=False):
     """Every score that led to a pick, by columns: row i of each column belongs to `candidates[i]`."""
 
     candidates: tuple[Endpoint, ...] = ()
@@ -16,7 +16,7 @@ class Scores(msgspec.Struct, frozen=True):
     """The weighted sums."""
 
 
-class Work(msgspec.Struct, frozen=True):
+class Work(msgspec.Struct, frozen=True, gc=False):
     """What a request costs the endpoint that it is routed to, as far as can be told before."""
 
     prompt_bytes: int = 0
@@ -33,7 +33,7 @@ class Work(msgspec.Struct, frozen=True):
         return self.prompt_tokens - self.cached_tokens
 
 
-class Edit(msgspec.Struct, frozen=True):
+class Edit(msgspec.Struct, frozen=True, gc=False):
     """Bytes of a body that are to be replaced: those from `start` to `end` by `replacement`."""
 
     start: int
@@ -44,7 +44,7 @@ class Edit(msgspec.Struct, frozen=True):
 NO_WORK = Work()
 
 
-class Route(msgspec.Struct, frozen=True, tag=True):
+class Route(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Send the request to the first of `endpoints`; the rest are fallbacks, in order, that serve the same model too.
 
     One endpoint can stand more than once, where there are fewer than the gateway may try.

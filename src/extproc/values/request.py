@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 
-class RequestHead(msgspec.Struct, frozen=True):
+class RequestHead(msgspec.Struct, frozen=True, gc=False):
     """The request line and headers of an HTTP request, names in lower case."""
 
     method: str
@@ -30,13 +30,13 @@ class BodyExtent(enum.Enum):
     """Nothing, though the request has one: mode NONE."""
 
 
-class RouteToModel(msgspec.Struct, frozen=True, tag=True):
+class RouteToModel(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Bring this request to an endpoint that serves `model`."""
 
     model: str
 
 
-class RouteToAny(msgspec.Struct, frozen=True, tag=True):
+class RouteToAny(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Bring this request, which names no model, to any endpoint."""
 
 
@@ -53,7 +53,7 @@ class DescribeModel(msgspec.Struct, frozen=True, tag=True):
 Intent = RouteToModel | RouteToAny | ListModels | DescribeModel
 
 
-class Prompt(msgspec.Struct, frozen=True):
+class Prompt(msgspec.Struct, frozen=True, gc=False):
     """What of a request an engine's prefix cache can know, in the order in which a chat template puts it."""
 
     text: bytes
@@ -73,7 +73,7 @@ class Span(msgspec.Struct, frozen=True):
     """It is written as a JSON string; else as the bytes of a form field."""
 
 
-class InferenceRequest(msgspec.Struct, frozen=True):
+class InferenceRequest(msgspec.Struct, frozen=True, gc=False):
     """A parsed request, ready to be decided on."""
 
     intent: Intent

@@ -43,7 +43,7 @@ def test_readings_fade(age_s: float, confidence: float) -> None:
 
 def test_what_was_never_read_is_unknown_which_is_not_idle() -> None:
     load = fresh().of("a")
-    assert (load.reading, load.confidence(0.0), load.waiting(), load.running()) == (None, 0.0, None, None)
+    assert (load.reading, load.confidence(0.0), load.waiting, load.running) == (None, 0.0, None, None)
 
 
 @given(
@@ -81,9 +81,9 @@ def test_a_request_is_counted_until_a_reading_can_show_it(
         loads.send("a", LONG, now=at_s)
     loads.report("a", page(asked_at_s, waiting=3, running=2), now=100.3)
     load = loads.of("a")
-    assert (load.waiting(), load.running(), load.requests(100.3)) == (3 + unseen, 2 + unseen, 5 + unseen)
+    assert (load.waiting, load.running, load.requests(100.3)) == (3 + unseen, 2 + unseen, 5 + unseen)
     loads.send("a", LONG, now=100.4)
-    assert (load.waiting(), load.running(), load.requests(100.4)) == (4 + unseen, 3 + unseen, 6 + unseen)
+    assert (load.waiting, load.running, load.requests(100.4)) == (4 + unseen, 3 + unseen, 6 + unseen)
 
 
 def test_where_no_reading_comes_any_more_what_was_sent_is_dropped_in_time() -> None:
@@ -92,7 +92,7 @@ def test_where_no_reading_comes_any_more_what_was_sent_is_dropped_in_time() -> N
     loads.report("a", page(0.0, waiting=0), now=0.0)
     for step in range(1000):
         loads.send("a", LONG, now=step * 0.1)
-    assert loads.of("a").waiting() == pytest.approx(LONGEST_UNSEEN_S / 0.1, abs=1)
+    assert loads.of("a").waiting == pytest.approx(LONGEST_UNSEEN_S / 0.1, abs=1)
 
 
 def test_an_older_reading_says_nothing() -> None:
@@ -120,7 +120,7 @@ def test_what_a_page_says_and_what_not(
     loads = fresh()
     loads.report("a", page(100.0, **said), now=100.0)
     load = loads.of("a")
-    assert (load.waiting(), load.running(), load.requests(100.0)) == (waiting, running, requests)
+    assert (load.waiting, load.running, load.requests(100.0)) == (waiting, running, requests)
 
 
 def test_without_readings_what_was_routed_lately_counts() -> None:
@@ -264,11 +264,15 @@ def test_how_full_the_cache_will_be(
     said: dict[str, Any], sent_tokens: float, tokens: float, age_s: float, used: float
 ) -> None:
     loads = fresh()
-    assert loads.of("a").kv_used_ratio(tokens, 100.0) == 0.0, "never read"
+    assert (loads.of("a").kv_used_ratio, loads.of("a").kv_token_ratio) == (0.0, 0.0), "never read"
     loads.send("a", 5000.0, now=90.0)
     loads.report("a", page(100.0, **said), now=100.0)
     loads.send("a", sent_tokens, now=100.0)
-    assert loads.of("a").kv_used_ratio(tokens, 100.0 + age_s) == pytest.approx(used)
+    load = loads.of("a")
+    found = (load.kv_used_ratio + tokens * load.kv_token_ratio) * load.confidence(100.0 + age_s)
+    assert found == pytest.approx(used)
+    free_ratio = said.get("kv_used_ratio")
+    assert load.kv_free_ratio == (None if free_ratio is None else 1.0 - free_ratio), "by the page alone"
 
 
 def test_readings_that_come_further_apart_fade_later() -> None:
@@ -325,7 +329,7 @@ def test_whatever_comes_counts_and_backlog_stay_what_they_can_be(events: list[An
         assert 0.0 <= load.backlog_s(now) < float("inf")
         assert 0.0 <= load.requests(now) < float("inf")
         assert 0.0 <= load.confidence(now) <= 1.0
-        waiting = load.waiting()
+        waiting = load.waiting
         assert waiting is None or load.reading is None or waiting >= (load.reading.waiting or 0.0)
         assert load.backlog_s(now + 1e9) == 0.0
 

@@ -23,14 +23,12 @@ class Told:
         is_read: bool = True,
     ) -> None:
         self.reading = EngineLoad(0.0, waiting=waiting, kv_used_ratio=kv_used_ratio) if is_read else None
+        self.waiting = waiting if is_read else None
         self._requests = requests
         self._confidence = confidence if is_read else 0.0
 
     def confidence(self, now: float) -> float:
         return self._confidence
-
-    def waiting(self) -> float | None:
-        return self.reading.waiting if self.reading is not None else None
 
     def requests(self, now: float) -> float:
         return self._requests

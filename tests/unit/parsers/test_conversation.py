@@ -7,13 +7,13 @@ import pytest
 import xxhash
 
 from extproc.parsers.conversation import MOST_DEPTH, add_message, add_messages, add_tools
-from extproc.parsers.json_document import UNREADABLE
+from extproc.parsers.json_document import UNREADABLE, decode_messages
 from extproc.parsers.prompt_text import MEDIA, PromptText
 
 
 def text_of(*messages: Any) -> bytes:
     text = PromptText()
-    add_messages(text, msgspec.Raw(msgspec.json.encode(messages)))
+    add_messages(text, decode_messages(msgspec.json.encode(messages)))
     return text.prompt("").text
 
 
@@ -230,4 +230,4 @@ def test_what_stands_outside_of_the_messages() -> None:
 )
 def test_what_cannot_be_read(messages: bytes) -> None:
     with pytest.raises(UNREADABLE):
-        add_messages(PromptText(), msgspec.Raw(messages))
+        add_messages(PromptText(), decode_messages(messages))

@@ -3,8 +3,10 @@
 import gzip
 import os
 import time
+import tracemalloc
 import zlib
 from collections.abc import Callable
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -148,3 +150,17 @@ def test_a_damaged_body_never_passes_for_another(cut: int, flipped: int) -> None
     sent[flipped % len(sent)] ^= 1
     content = decode_content(bytes(sent[:cut]), "gzip", max_bytes=1000)
     assert isinstance(content, Reject) or content in (b"", body)
+
+
+def test_what_is_inflated_is_there_once() -> None:
+    """Measured: it can be as large as the limit, and counts nowhere."""
+    text = Random(1).randbytes(2 << 20).hex().encode()
+    body = gzip.compress(text, compresslevel=1)
+    tracemalloc.start()
+    try:
+        content = decode_content(body, "gzip", max_bytes=len(text))
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert content == text
+    assert peak_bytes < 1.3 * len(text)

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.parsers.json_document import UNREADABLE, Document, decode_document, without_lone_surrogates
+from extproc.parsers.json_document import (
+    UNREADABLE,
+    Document,
+    decode_chat,
+    decode_document,
+    decode_messages,
+    without_lone_surrogates,
+)
 
 NAMES = Document.__struct_fields__
 
@@ -34,6 +41,23 @@ def test_of_two_the_last_counts() -> None:
 def test_what_is_not_read(content: bytes) -> None:
     with pytest.raises(UNREADABLE):
         decode_document(content)
+    with pytest.raises(UNREADABLE):
+        decode_chat(content)
+
+
+def test_messages_are_read_with_the_other_members_as_they_are_by_themselves() -> None:
+    messages = b'[{"role":"user","content":[{"text":"hi"}]},{"content":null,"x":1}]'
+    chat = decode_chat(b'{"messages":null,"model":"phi","messages":%b}' % messages)
+    assert (bytes(chat.model), chat.messages) == (b'"phi"', decode_messages(messages))
+    assert decode_chat(b'{"messages":null}').messages is decode_chat(b"{}").messages is None
+
+
+@pytest.mark.parametrize("messages", [b'"hi"', b"{}", b"[7]", b'[{"role":7}]', b'[{"role":null}]'])
+def test_messages_that_are_none_are_left_to_the_document(messages: bytes) -> None:
+    content = b'{"messages":%b}' % messages
+    with pytest.raises(UNREADABLE):
+        decode_chat(content)
+    assert bytes(decode_document(content).messages) == messages
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extproc.parsers.prompt import COUNTED_BYTES, MOST_OBJECTS, TOKEN_BYTES, read_prompt
+from extproc.parsers.json_document import LARGE_BYTES, decode_chat, decode_document
+from extproc.parsers.prompt import MOST_OBJECTS, TOKEN_BYTES, prompt_of, read_prompt
 from extproc.parsers.prompt_text import MEDIA_BYTES, MOST_BYTES, MOST_VALUES
 from extproc.values.request import Prompt
 
@@ -195,7 +196,7 @@ def test_one_taken_as_written_grows_too() -> None:
 def test_a_small_body_is_not_searched_for_objects() -> None:
     """60 ns for each: it would be most of the work on one that holds code."""
     content = json.dumps({"messages": [USER], "x": [{}] * (MOST_OBJECTS + 1)}, separators=(",", ":")).encode()
-    assert len(content) < COUNTED_BYTES
+    assert len(content) < LARGE_BYTES
     assert read_prompt(content) == Prompt(b"user\xfehi\xff", 8)
 
 
@@ -326,3 +327,24 @@ def test_what_is_nested_is_not_read_once_a_level() -> None:
     began_s = time.process_time()
     assert read_prompt(b'{"messages":[{"content":' + nested + b"}]}") is not None
     assert time.process_time() - began_s < 0.2
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        pytest.param({"messages": [{"role": "user", "content": "hi"}]}, id="a message"),
+        pytest.param({"messages": []}, id="no message"),
+        pytest.param({"messages": None, "prompt": "hi"}, id="null, and a prompt"),
+        pytest.param({"messages": None, "input": [{"role": "user", "content": "hi"}]}, id="null, and items"),
+        pytest.param({"messages": [{"content": "hi"}], "prompt": "other"}, id="messages before a prompt"),
+        pytest.param({"messages": [{"content": "hi"}], "system": "be", "tools": [{"a": 1}]}, id="what stands before"),
+        pytest.param({"messages": [{"content": [{"text": "hi"}]}], "cache_salt": "s"}, id="a salt"),
+        pytest.param({"messages": [{"content": "hi"}] * (MOST_VALUES + 1)}, id="too many to read: as it is written"),
+        pytest.param({"messages": [{"content": [{"content": {}}]}]}, id="a part that cannot be read"),
+        pytest.param({"input": [1, 2, 3]}, id="tokens"),
+        pytest.param({"model": "m"}, id="nothing"),
+    ],
+)
+def test_the_prompt_is_the_same_whether_or_not_messages_were_read_in_one_pass(members: dict[str, Any]) -> None:
+    content = json.dumps(members).encode()
+    assert prompt_of(decode_chat(content), content) == prompt_of(decode_document(content), content)

@@ -1,5 +1,6 @@
 """Candidates whose loads are what a test says they are, and needs of requests for them."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,25 +48,23 @@ class Told:
                 0.0, waiting=waiting, running=running, kv_used_ratio=kv_used_ratio, adapters=adapters
             )
         self.speed = Rates(request_s, token_s)
-        self._kv_used_ratio = kv_used_ratio or 0.0
+        self.waiting, self.running = (waiting, running) if is_read else (None, None)
+        self.told: float | None = None
+        self.is_exact = False
+        self.kv_free_ratio = 1.0 - kv_used_ratio if is_read and kv_used_ratio is not None else None
+        self.kv_used_ratio = kv_used_ratio or 0.0
+        self.kv_token_ratio = TOKEN_KV_RATIO
+        self.free_at_s = math.inf
         self._requests = requests
         self._backlog_s = backlog_s
         self._confidence = confidence if is_read else 0.0
+        self.fresh_until_s = math.inf if self._confidence == 1.0 else -math.inf
 
     def confidence(self, now: float) -> float:
         return self._confidence
 
-    def waiting(self) -> float | None:
-        return self.reading.waiting if self.reading is not None else None
-
-    def running(self) -> float | None:
-        return self.reading.running if self.reading is not None else None
-
     def requests(self, now: float) -> float:
         return self._requests
-
-    def kv_used_ratio(self, tokens: float, now: float) -> float:
-        return self._kv_used_ratio + tokens * TOKEN_KV_RATIO
 
     def backlog_s(self, now: float) -> float:
         return self._backlog_s

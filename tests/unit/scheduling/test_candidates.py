@@ -159,3 +159,23 @@ def test_while_endpoints_come_and_go_a_ring_of_a_moment_ago_will_do() -> None:
     assert left.ring is not None
     assert left.ring.made_at_s == RING_AGE_S + 0.1
     assert len(left.ring.seeds) == 99
+
+
+def test_one_that_began_anew_is_another_candidate_however_it_was_found() -> None:
+    """By its key, by its blocks and at random: what was known of it before is not looked at again."""
+    prefixes = PrefixIndex(100_000)
+    roster = Roster(filters=[], load_of=lambda _: Told(), prefixes=prefixes)
+    known, rng = Candidates(fleet(MOST_COMPARED + 1), roster), Random(0)
+
+    def found() -> dict[str, Candidate]:
+        lists = [known.shortlist((1,), key, rng, now=0.0) for key in KEYS[:50]]
+        return {each.endpoint.id: each for shortlist in lists for each in shortlist}
+
+    prefixes.add("e00001", (1,))
+    before = found()
+    prefixes.forget("e00001")
+    roster.forget("e00001")
+    prefixes.add("e00001", (1,))
+    after = found()
+    assert len(before) == len(after) == MOST_COMPARED + 1
+    assert [id_ for id_ in before if after[id_] is not before[id_]] == ["e00001"]
