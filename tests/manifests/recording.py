@@ -68,7 +68,7 @@ def see_everything(site: Site) -> None:
     site.count(routed=1)
     site.read(waiting=1.0)
     metrics.count_prompt("m", Work(100, 25.0, 10.0))
-    metrics.count_message("request_headers", "in")
+    metrics.received["request_headers"] += 1
     metrics.observe_decision(0.1)
     metrics.observe_headers("m", 200, 0.1)
     metrics.observe_first_token(0.1)

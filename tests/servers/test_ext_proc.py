@@ -497,6 +497,29 @@ async def test_a_body_is_not_held_while_its_response_is_waited_for(is_direct: bo
         await site.idle()
 
 
+async def test_a_body_that_waits_for_its_decision_is_there_once() -> None:
+    """Measured likewise: what counts once against `maxHeldBytes` must not be there twice, as message and as body."""
+    size_bytes, count = 2 << 20, 6
+    async with Site(max_body_bytes=1 << 22, max_held_bytes=1 << 24, hold_s=60.0, timeout_s=60.0).serve() as site:
+        calls = [await site.send(headers(Mode.BUFFERED)) for _ in range(count)]
+        tracemalloc.start()
+        try:
+            for call in calls:
+                await read(call)
+                body = json.dumps({"model": "phi", "prompt": "x" * size_bytes}).encode()
+                await call.write(bytes(ProcessingRequest(request_body=HttpBody(body=body, end_of_stream=True))))
+            await until(lambda: site.rounds == count)
+            del body
+            gc.collect()
+            held_bytes, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert held_bytes < 1.25 * site.budget.held_bytes
+        for call in calls:
+            call.cancel()
+        await site.idle()
+
+
 async def test_a_tracked_request_whose_client_goes_away_is_no_longer_in_flight() -> None:
     async with Site(response_phase="track").serve() as site:
         site.list_models("phi")

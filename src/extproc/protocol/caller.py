@@ -25,6 +25,10 @@ class Origin(enum.Enum):
         return self is not Origin.OTHER
 
 
+_ENVOY, _OTHER = Origin.ENVOY, Origin.OTHER
+"""Looked up once, as in `protocol.stream`."""
+
+
 def find_origin(metadata: Iterable[tuple[str, object]]) -> Origin:
     """Who opened a stream, by its gRPC metadata.
 
@@ -40,4 +44,4 @@ def find_origin(metadata: Iterable[tuple[str, object]]) -> Origin:
             is_marked = value == "true"
         elif key == PROBE_MARK:
             return Origin.PROBE
-    return Origin.ENVOY if is_marked and not has_hop else Origin.OTHER
+    return _ENVOY if is_marked and not has_hop else _OTHER

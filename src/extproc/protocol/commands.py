@@ -1,6 +1,6 @@
 """What an ext_proc stream wants done next, and the answers that it can give."""
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, final
 
 import msgspec
 
@@ -13,6 +13,7 @@ from extproc.values.request import BodyExtent, RequestHead
 REASON_HEADER = "x-extproc-reason"
 
 
+@final
 class Continue(msgspec.Struct, frozen=True):
     """To the request's headers: send the request to `destination`, its body as it is or as it will come."""
 
@@ -23,6 +24,7 @@ class Continue(msgspec.Struct, frozen=True):
     """The body that will go on has another length than the headers say."""
 
 
+@final
 class Replace(msgspec.Struct, frozen=True):
     """To the request's headers: send the request to `destination` with this body (CONTINUE_AND_REPLACE)."""
 
@@ -40,6 +42,7 @@ class ModeOverride(msgspec.Struct, frozen=True):
     """The response's headers and trailers come here."""
 
 
+@final
 class AwaitBody(msgspec.Struct, frozen=True):
     """To the request's headers: go on and send the body, it decides. A destination that the client sent is removed."""
 
@@ -48,6 +51,7 @@ class AwaitBody(msgspec.Struct, frozen=True):
     override: ModeOverride | None = None
 
 
+@final
 class RouteBody(msgspec.Struct, frozen=True):
     """To the request's body, sent here whole or as far as it is buffered: send the request to `destination`."""
 
@@ -62,6 +66,7 @@ class RouteBody(msgspec.Struct, frozen=True):
     """The headers that came say a length, which must then be that of `body`."""
 
 
+@final
 class RenewPiece(msgspec.Struct, frozen=True):
     """To a piece of the request's body, in STREAMED: send this in its place."""
 
@@ -73,12 +78,14 @@ class RenewPiece(msgspec.Struct, frozen=True):
 PassKind = Literal["request_body", "request_trailers", "response_headers", "response_body", "response_trailers"]
 
 
+@final
 class Pass(msgspec.Struct, frozen=True):
     """To a message of this kind: go on, with nothing changed."""
 
     kind: PassKind
 
 
+@final
 class Chunk(msgspec.Struct, frozen=True):
     """In full duplex: a piece of the body to send on. What is not sent back is lost."""
 
@@ -87,6 +94,7 @@ class Chunk(msgspec.Struct, frozen=True):
     end_of_stream: bool
 
 
+@final
 class Immediate(msgspec.Struct, frozen=True):
     """Answer the client in place of an endpoint."""
 

@@ -16,15 +16,18 @@ class Deadlines:
         self.limit_s = limit_s
         self._due_s: dict[asyncio.Task[Any], float] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def __repr__(self) -> str:
         return f"<Deadlines {self.limit_s:g} s for {len(self._due_s)} tasks>"
 
     def begin(self) -> asyncio.Task[Any]:
         """Starts the time of the current task, and returns it. `end` must follow, whatever happens."""
-        task = asyncio.current_task()
+        loop = self._loop
+        if loop is None:  # asked once: Python 3.11 makes a system call of it, and of `current_task` without a loop
+            loop = self._loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
         assert task is not None  # noqa: S101 - only coroutines of a task call this
-        loop = asyncio.get_running_loop()
         self._due_s[task] = loop.time() + self.limit_s
         if self._timer is None:
             self._timer = loop.call_later(self.limit_s, self._expire)

@@ -25,6 +25,8 @@ INFLATERS = 2
 """Compressed bodies read at one time, and with that the memory that they take beside what is held: each up to the
 limit of a body."""
 
+_NO_TIMER = Timer.NONE
+
 Outcome = Route | Reject | Reply
 """A decision that is one: no `Hold`."""
 
@@ -36,30 +38,25 @@ class RouteLog(Protocol):
         """The route is given now."""
 
 
-class Account:
+class Account(msgspec.Struct):
     """What is known of one request while its stream is open, and what became of it."""
 
-    __slots__ = (
-        "began_at_s", "held_s", "is_counted", "is_told", "metadata", "model", "named", "outcome", "route", "terms",
-    )  # fmt: skip
-
-    def __init__(self, began_at_s: float, terms: Terms) -> None:
-        self.terms = terms
-        self.began_at_s = began_at_s
-        """Monotonic seconds at which its stream began."""
-        self.metadata: Metadata = tuple
-        self.held_s = 0.0
-        """How long it was held for news."""
-        self.named: str | None = None
-        """The model that the client asks for."""
-        self.model: str | None = None
-        """The one that it is counted by: once it is routed, the model that serves it."""
-        self.route: Route | None = None
-        self.outcome = ""
-        """As it is counted, empty while nothing has become of it."""
-        self.is_counted = False
-        self.is_told = False
-        """Observers of decisions know of it."""
+    began_at_s: float
+    """Monotonic seconds at which its stream began."""
+    terms: Terms
+    metadata: Metadata = tuple
+    held_s: float = 0.0
+    """How long it was held for news."""
+    named: str | None = None
+    """The model that the client asks for."""
+    model: str | None = None
+    """The one that it is counted by: once it is routed, the model that serves it."""
+    route: Route | None = None
+    outcome: str = ""
+    """As it is counted, empty while nothing has become of it."""
+    is_counted: bool = False
+    is_told: bool = False
+    """Observers of decisions know of it."""
 
 
 class Decisions:
@@ -94,35 +91,28 @@ class Decisions:
     async def decide(self, command: Decide, about: Account) -> Outcome:
         """The decision on a request, waited for where it is held. Model and route are noted in `about`."""
         began_at_s, terms = self._clock(), about.terms
-        parse = partial(
-            parse_request,
-            command.head,
-            command.body,
-            extent=command.extent,
-            max_body_bytes=terms.policy.max_body_bytes,
-            now=began_at_s,
-            session_header=terms.session_header,
-        )
         if "content-encoding" in command.head.headers:
             # A few KB can inflate to the limit, for which everybody else would wait. zlib works without the lock.
+            parse = partial(_parse, command, terms, now=began_at_s)
             request = await asyncio.get_running_loop().run_in_executor(self._inflaters, parse)
         else:
-            request = parse()
-        if isinstance(request, Reject):
-            outcome: Outcome = request
-        else:
+            request = _parse(command, terms, now=began_at_s)
+        if isinstance(request, InferenceRequest):
             about.model = about.named = request.model
-            if command.timer is not Timer.NONE:
+            if command.timer is not _NO_TIMER:
                 request = self._hurry(request, command.timer, about)
             decision = self._decide(request, terms, now=began_at_s)
-            while isinstance(decision, Hold):
-                held_at_s = self._clock()
-                await self._wait_for_news(decision)
-                about.held_s += self._clock() - held_at_s
-                decision = self._decide(request, terms, now=self._clock())
-            outcome = decision
-            if isinstance(outcome, Route):
-                outcome = rename(outcome, request, head=command.head, body=command.body, extent=command.extent)
+            if not isinstance(decision, Route):  # in most cases it is, and `isinstance` is quick only to say yes
+                while isinstance(decision, Hold):
+                    held_at_s = self._clock()
+                    await self._wait_for_news(decision)
+                    about.held_s += self._clock() - held_at_s
+                    decision = self._decide(request, terms, now=self._clock())
+            outcome: Outcome = decision
+            if isinstance(decision, Route):
+                outcome = rename(decision, request, head=command.head, body=command.body, extent=command.extent)
+        else:
+            outcome = request
         now = self._clock()
         if isinstance(outcome, Route):
             about.route = outcome
@@ -179,3 +169,14 @@ class Decisions:
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+
+def _parse(command: Decide, terms: Terms, *, now: float) -> InferenceRequest | Reject:
+    return parse_request(
+        command.head,
+        command.body,
+        extent=command.extent,
+        max_body_bytes=terms.policy.max_body_bytes,
+        now=now,
+        session_header=terms.session_header,
+    )

@@ -76,8 +76,10 @@ class Callers:
         if tally is None:
             tally = self._tallies[key] = _Tally()
         tally.streams += 1
-        tally.first_at_s = min(tally.first_at_s, began_at_s)
-        tally.last_at_s = max(tally.last_at_s, began_at_s)
+        if began_at_s < tally.first_at_s:
+            tally.first_at_s = began_at_s
+        if began_at_s > tally.last_at_s:
+            tally.last_at_s = began_at_s
         if has_left_early:
             tally.left_early += 1
             tally.leave(self._clock() - began_at_s, began_at_s=began_at_s)

@@ -404,6 +404,14 @@ def test_a_route_names_its_destination_in_header_and_metadata(destination: str, 
         assert common.body_mutation.body == body, "also an empty body is said to be the body"
 
 
+@pytest.mark.parametrize("size", [0, 1, *range(90, 130), *range(16_340, 16_390), 1 << 21])
+def test_a_body_of_any_length_is_framed(size: int) -> None:
+    """Around the lengths from which on a length takes a byte more, of the body and of each message around it."""
+    body = b"x" * size
+    mutation = written(Replace("10.0.0.1:80", body)).request_headers.response.body_mutation
+    assert mutation.body == body
+
+
 @pytest.mark.parametrize("clears_route", [True, False])
 def test_a_route_by_the_body_stands_in_the_answer_to_the_body(clears_route: bool) -> None:
     response = written(RouteBody("10.0.0.1:80", clears_route))

@@ -59,7 +59,10 @@ class Metrics(Collector):
         self._labels = ModelLabels(lambda: knowledge.snapshot, forget=self._forget)
         self._requests: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._prompt_tokens: _Counts = defaultdict(float)
-        self._messages: _Counts = defaultdict(float)
+        self.received: defaultdict[str, int] = defaultdict(int)
+        """Messages from the data plane, by kind. Who reads them counts them here, without a call for each."""
+        self.sent: defaultdict[str, int] = defaultdict(int)
+        """Messages to it."""
         self._responses: _Counts = defaultdict(float)
         self._tokens: _Counts = defaultdict(float)
         self._decisions = Durations(_DECISION_BUCKETS_S)
@@ -92,10 +95,6 @@ class Metrics(Collector):
             label = self._labels.label(model)
             self._prompt_tokens[label, "cached"] += work.cached_tokens
             self._prompt_tokens[label, "new"] += work.uncached_tokens
-
-    def count_message(self, kind: str, direction: str) -> None:
-        """Counts a message: `in` from the data plane, `out` to it."""
-        self._messages[kind, direction] += 1
 
     def observe_decision(self, seconds: float) -> None:
         """Records the time from a whole request to its decision, waiting for news included."""
@@ -156,7 +155,9 @@ class Metrics(Collector):
         yield histogram(catalogue.DECISIONS, [((), self._decisions)])
         yield self._by_model(catalogue.PROMPT_TOKENS, self._prompt_tokens)
         yield catalogue.STREAMS.value(self.open_streams())
-        yield catalogue.MESSAGES.metric(self._messages.items())
+        directions = (("in", self.received), ("out", self.sent))
+        rows = [((kind, direction), count) for direction, counts in directions for kind, count in counts.items()]
+        yield catalogue.MESSAGES.metric(rows)
         yield from self._collect_responses()
         yield histogram(catalogue.PROBE_SECONDS, [((kind,), each) for kind, each in self._probes.items()])
         yield catalogue.PROBE_FAILURES.metric(self._probe_failures.items())
