@@ -39,7 +39,7 @@ from extproc.settings.schema import Settings
 from extproc.sources.choice import Source
 from extproc.sources.config_file import ConfigInUse
 from extproc.telemetry.callers import Callers
-from extproc.telemetry.changes import join_names
+from extproc.telemetry.changes import join_names, telling
 from extproc.telemetry.collector import Collector
 from extproc.telemetry.journal import Journal
 from extproc.telemetry.logs import Log, configure_logs, log_changes, log_decision
@@ -174,8 +174,7 @@ class App:
         self._is_complete = asyncio.Event()
         self._due: set[str] = set()
         """Ids of the endpoints whose first probe is waited for."""
-        self._store.subscribe(log_changes)
-        self._store.subscribe(self._journal.note_changes)
+        self._store.subscribe(telling(log_changes, self._journal.note_changes))
         self._store.subscribe(partial(_forget, decider))
         self._store.subscribe(self._doubt_suspects)
         self._store.subscribe(self._note_complete)

@@ -17,6 +17,7 @@ from extproc.servers.admin.page import PageServer
 from extproc.servers.admin.views import Views
 from extproc.settings.load import Loaded, load
 from extproc.telemetry.callers import Callers
+from extproc.telemetry.changes import telling
 from extproc.telemetry.decided import Decided
 from extproc.telemetry.journal import Journal
 from extproc.telemetry.metrics import SourceState
@@ -70,7 +71,7 @@ class Shown:
         self.config = Config()
         self.callers = Callers(clock=clock)
         self.journal = Journal(clock=clock, wall_clock=time.time)
-        self.store.subscribe(self.journal.note_changes)
+        self.store.subscribe(telling(self.journal.note_changes))
         self.is_ready = True
         self._token_file = token_file
         self._server = self._build()

@@ -10,7 +10,9 @@ import pytest
 from aiohttp import web
 
 from extproc.probes.client import Client, ProbeError
-from extproc.probes.metrics import LoadProber, Pauses, reading_interval_s, tick_s, until_tick_s
+from extproc.probes.metrics import LoadProber, Pauses, reading_interval_s
+from extproc.probes.restraint import Restraint
+from extproc.probes.ticks import BEGUN_AT_A_TICK
 from extproc.registry.changes import Failure, Listing, PoolChanged, PoolListed
 from extproc.registry.store import Store
 from extproc.settings.schema import MetricsProbeSettings, ProbeSettings
@@ -110,7 +112,13 @@ class Site:
 
 
 @asynccontextmanager
-async def reading(*, client: Client | None = None, rng: Random | None = None, **metrics: object) -> AsyncIterator[Site]:
+async def reading(
+    *,
+    client: Client | None = None,
+    rng: Random | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    **metrics: object,
+) -> AsyncIterator[Site]:
     settings = ProbeSettings.model_validate({"metrics": {"interval": "10ms"} | metrics})
     site = Site()
     async with client or Client(settings) as own:
@@ -120,7 +128,7 @@ async def reading(*, client: Client | None = None, rng: Random | None = None, **
             settings=settings.metrics,
             report=site.report,
             meters=site,
-            clock=time.monotonic,
+            clock=clock,
             rng=rng or Random(1),
         )
         task = asyncio.create_task(site.prober.run())
@@ -353,33 +361,6 @@ def test_the_interval_grows_with_the_pool(wanted_s: float, endpoints: int, inter
     assert reading_interval_s(wanted_s, endpoints) == interval_s
 
 
-@pytest.mark.parametrize(
-    ("interval_s", "endpoints", "tick"),
-    [
-        pytest.param(0.1, 0, 0.01, id="no endpoint"),
-        pytest.param(0.1, 80, 0.01, id="few: a tenth of the interval"),
-        pytest.param(0.1, 400, 0.002, id="many: for eight of them"),
-        pytest.param(60.0, 80, 0.05, id="a long interval"),
-    ],
-)
-def test_readings_begin_some_at_a_time(interval_s: float, endpoints: int, tick: float) -> None:
-    assert tick_s(interval_s, endpoints) == pytest.approx(tick)
-
-
-@pytest.mark.parametrize(
-    ("pause_s", "now", "delay_s"),
-    [
-        pytest.param(1.0, 10.0, 1.0, id="at a tick"),
-        pytest.param(1.1, 10.0, 1.0, id="a tick is just over"),
-        pytest.param(1.2, 10.0, 1.25, id="a tick is soon"),
-        pytest.param(1.0, 10.1, 0.9, id="from between two ticks"),
-        pytest.param(0.0, 10.1, 0.0, id="one that is over already"),
-    ],
-)
-def test_a_pause_ends_at_the_nearest_tick(pause_s: float, now: float, delay_s: float) -> None:
-    assert until_tick_s(pause_s, now=now, tick=0.25) == pytest.approx(delay_s)
-
-
 GOOD, BAD, ABSENT = None, ProbeError(Failure.STATUS, "", status=500), ProbeError(Failure.STATUS, "", status=404)
 
 
@@ -448,3 +429,67 @@ def test_settings_may_change_before_it_runs() -> None:
     )
     prober.configure(metrics_settings(interval="3s"))
     assert prober.interval_s == 3.0
+
+
+class LateClock:
+    """By it whoever looks twice finds that more time went by than should have."""
+
+    def __init__(self, by_s: float) -> None:
+        self.by_s = by_s
+        self._late_s = 0.0
+
+    def __call__(self) -> float:
+        self._late_s += self.by_s
+        return time.monotonic() + self._late_s
+
+
+@pytest.mark.parametrize(
+    ("late_by_s", "endpoints", "interval_s"),
+    [
+        pytest.param(0.06, 100, 2.0, id="a late loop"),
+        pytest.param(0.06, 5, 0.1, id="a late loop, and few endpoints"),
+        pytest.param(0.0, 100, 0.2, id="a loop that is on time"),
+    ],
+)
+async def test_pages_are_held_back_while_the_loop_is_late(
+    late_by_s: float, endpoints: int, interval_s: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logs(TelemetrySettings(verbosity=2))
+    async with reading(clock=LateClock(late_by_s), interval="50ms", staleness="10ms") as site:
+        site.list_pool(*(f"127.0.0.1:{port}" for port in range(1, endpoints + 1)))
+        await site.until(lambda: len(site.failures) >= 12 and site.prober.interval_s == pytest.approx(interval_s))
+        assert site.prober.staleness_s == pytest.approx(2 * interval_s)
+    told = [line for line in capsys.readouterr().err.splitlines() if "the event loop is late" in line]
+    assert len(told) == (interval_s > 1)
+
+
+class Fixed(Restraint):
+    """Learns nothing."""
+
+    def __init__(self, rest_s: float) -> None:
+        self.rest_s = rest_s
+
+    def note_tick(self, late_s: float) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("rest_s", "asked"),
+    [
+        pytest.param(0.0, 3 * BEGUN_AT_A_TICK, id="as they come"),
+        pytest.param(3600.0, BEGUN_AT_A_TICK, id="held back"),
+    ],
+)
+async def test_those_that_are_due_together_begin_some_at_a_time_with_a_rest_between(rest_s: float, asked: int) -> None:
+    """Another's readings show that time goes by."""
+    async with (
+        Engine() as other,
+        reading(rng=AtOnce(), client=Broken(ProbeSettings()), interval=NEVER) as site,
+        reading() as beside,
+    ):
+        site.prober._restraint = Fixed(rest_s)
+        site.list_pool(*(f"127.0.0.1:{port}" for port in range(1, 3 * BEGUN_AT_A_TICK + 1)))
+        await site.until(lambda: len(site.failures) == asked)
+        beside.list_pool(other.address)
+        await beside.until(lambda: len(beside.loads) >= 5)
+        assert len(site.failures) == asked

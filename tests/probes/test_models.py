@@ -12,13 +12,14 @@ from tests.e2e.pods import PodServer, addresses
 from tests.probes.silence import silent_host
 
 from extproc.probes.client import Client
-from extproc.probes.models import ModelProber, regular_interval_s, round_spacing_s
+from extproc.probes.models import PROBES_AT_A_TURN, ModelProber, regular_interval_s, round_spacing_s
 from extproc.registry.changes import PoolListed
 from extproc.registry.store import Store
 from extproc.settings.schema import ProbeSettings
 from extproc.sim.engine import EngineSettings
 from extproc.sim.server import SimServer
 from extproc.values.endpoint import Endpoint
+from extproc.values.model import ModelCard
 from extproc.values.pool import Pool
 from extproc.values.snapshot import Snapshot
 
@@ -59,10 +60,10 @@ class Site:
 
 
 @asynccontextmanager
-async def probing(**models: object) -> AsyncIterator[Site]:
+async def probing(*, client: Client | None = None, **models: object) -> AsyncIterator[Site]:
     settings = ProbeSettings.model_validate({"models": models})
     store = Store(Pool("test"))
-    async with Client(settings) as client:
+    async with client or Client(settings) as client:
         site = Site(store, None)  # type: ignore[arg-type]  # each needs the other
         site.prober = ModelProber(
             store=store,
@@ -293,3 +294,45 @@ async def test_another_interval_is_that_of_the_next_probes() -> None:
         async with asyncio.timeout(10):
             while site.answered < 4:
                 await asyncio.sleep(0.01)
+
+
+class Turns(Client):
+    """Counts the questions of each turn of the event loop, and answers none before `is_open` is set."""
+
+    def __init__(self) -> None:
+        super().__init__(ProbeSettings())
+        self.asked = 0
+        self.is_open = asyncio.Event()
+
+    async def list_models(self, endpoint: Endpoint, *, timeout_s: float) -> tuple[ModelCard, ...]:
+        self.asked += 1
+        await self.is_open.wait()
+        return (ModelCard("m"),)
+
+    async def most_in_a_turn(self, questions: int) -> int:
+        """Of the next `questions`."""
+        most, before = 0, self.asked
+        end = before + questions
+        async with asyncio.timeout(10):
+            while before < end:
+                await asyncio.sleep(0)
+                most, before = max(most, self.asked - before), self.asked
+        return most
+
+
+@pytest.mark.parametrize(
+    "ask_all",
+    [
+        pytest.param(lambda prober: prober.request_round(), id="an extra round"),
+        pytest.param(lambda prober: prober.configure(ProbeSettings().models), id="other settings"),
+    ],
+)
+async def test_other_work_goes_on_while_every_endpoint_is_asked(ask_all: Callable[[ModelProber], None]) -> None:
+    client, count = Turns(), 8 * PROBES_AT_A_TURN
+    client.is_open.set()
+    async with probing(client=client, interval=NEVER) as site:
+        site.list_pool(*(f"127.0.0.1:{port}" for port in range(1, count + 1)))
+        await site.until(lambda snapshot: len(snapshot.routable) == count)
+        client.is_open.clear()
+        ask_all(site.prober)
+        assert await client.most_in_a_turn(count) <= 2 * PROBES_AT_A_TURN

@@ -116,12 +116,12 @@ async def test_an_edit_of_how_models_are_asked_for_starts_no_reading_anew(tmp_pa
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(app._prober.run()), tasks.create_task(app._load_prober.run())]
         await asyncio.sleep(0)
-        before = dict(app._load_prober._tasks)
+        before = dict(app._load_prober._pauses)
         await edited.edit("probes: {models: {interval: 9s}}")
         assert before.keys() == {"a", "b"}
-        assert app._load_prober._tasks == before
+        assert app._load_prober._pauses == before
         await edited.edit("probes: {bearerTokenFile: " + str(edited.file) + "}")
-        assert not set(app._load_prober._tasks.values()) & set(before.values())
+        assert not set(app._load_prober._pauses.values()) & set(before.values())
         for task in running:
             task.cancel()
 

@@ -1,12 +1,18 @@
-"""When each endpoint's metrics page is read: at intervals, which grow with the pool, and less often where it fails."""
+"""When each endpoint's metrics page is read: at intervals, which grow with the pool and while the event loop is late,
+and less often where it fails.
+"""
 
 import asyncio
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from random import Random
 
 from extproc.probes.client import Client, ProbeError
 from extproc.probes.models import ProbeMeters, begins_anew
+from extproc.probes.restraint import Restraint
+from extproc.probes.rota import Rota
 from extproc.probes.scan import scan
+from extproc.probes.ticks import BEGUN_AT_A_TICK, JITTER, tick_s, until_tick_s
 from extproc.registry.changes import Failure
 from extproc.registry.store import Store
 from extproc.settings.schema import MetricsProbeSettings
@@ -16,19 +22,16 @@ from extproc.values.load import EngineLoad
 from extproc.values.snapshot import Snapshot
 
 READINGS_PER_S = 500
-"""The interval grows with a pool that would need more: a reading of 60 KB takes 0.65 ms of a core, and with twice as
+"""The interval grows with a pool that would need more: a reading of 60 KB takes 0.5 ms of a core, and with twice as
 many a pool of 5,000 pods that change left no time for picks. Source: docs/performance.md, P6 and p-pods."""
-JITTER = 0.1
-READINGS_AT_A_TICK = 8
-"""Readings begin together, some at a time: 100 endpoints' cost 0.6 ms each when each wakes everybody up by itself, and
-0.4 ms so. Of more at a time requests would feel it."""
-LONGEST_TICK_S = 0.05
 LONGEST_BACKOFF_S = 5.0
 LONGEST_BACKOFF_WITHOUT_PAGE_S = 30.0
 """Of an engine that answers 404."""
 READINGS_AT_ONCE = 256
 NOTABLE_CHANGE = 1.1
-"""Factor by which the interval in use must have changed to be told again."""
+"""Factor by which the interval must have changed with the pool to be told again."""
+NOTABLE_RESTRAINT = 2.0
+"""Factor by which it must have grown with the loop's lateness to be told."""
 FRESH_INTERVALS = 2
 """A reading that is not older than so many intervals is as new as can be had."""
 TELL_EVERY_S = 10.0
@@ -41,16 +44,6 @@ _log = Log("probes.metrics")
 def reading_interval_s(interval_s: float, endpoints: int) -> float:
     """Seconds between two readings of an endpoint, in a pool of this many."""
     return max(interval_s, endpoints / READINGS_PER_S)
-
-
-def tick_s(interval_s: float, endpoints: int) -> float:
-    """Seconds between the moments at which readings begin: no longer than the jitter, of which they take away."""
-    return min(interval_s * JITTER, interval_s * READINGS_AT_A_TICK / max(endpoints, 1), LONGEST_TICK_S)
-
-
-def until_tick_s(pause_s: float, *, now: float, tick: float) -> float:
-    """Seconds from `now` to the tick that is nearest to the end of a pause."""
-    return max(0.0, round((now + pause_s) / tick) * tick - now)
 
 
 class Pauses:
@@ -97,27 +90,39 @@ class LoadProber:
         self._meters = meters
         self._clock = clock
         self._rng = rng
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        """By endpoint id."""
+        self._pauses: dict[str, Pauses] = {}
+        """By endpoint id, for each life of an endpoint its own."""
+        self._reading: dict[str, asyncio.Task[None]] = {}
+        """The readings that are going on, by endpoint id."""
+        self._rota = Rota()
+        """When each of the others is read."""
+        self._is_put = asyncio.Event()
+        """Set when one was put that may be due before all others."""
+        self._restraint = Restraint()
+        self._is_told_of_restraint = False
+        self._resting_until_s = float("-inf")
         self._unread: dict[str, ProbeError] = {}
         """How the last reading of an endpoint failed, by its id, of those where it did."""
         self._tell_next_at_s = float("-inf")
         self._slots = asyncio.Semaphore(READINGS_AT_ONCE)
         self._told_interval_s = settings.interval_s
-        self._group: asyncio.TaskGroup | None = None
-        """The readings' tasks while it runs."""
+        self._is_running = False
 
     def __repr__(self) -> str:
-        return f"<LoadProber of {len(self._tasks)} endpoints>"
+        return f"<LoadProber of {len(self._pauses)} endpoints>"
 
     @property
     def interval_s(self) -> float:
-        """Seconds between two readings of an endpoint, in a pool of the present size."""
-        return reading_interval_s(self._settings.interval_s, len(self._tasks))
+        """Seconds between two readings of an endpoint, in a pool of the present size and held back as they are now."""
+        return max(self._sized_interval_s, len(self._pauses) * self._restraint.rest_s)
+
+    @property
+    def _sized_interval_s(self) -> float:
+        return reading_interval_s(self._settings.interval_s, len(self._pauses))
 
     @property
     def staleness_s(self) -> float:
-        """Age in seconds from which a reading counts less and less, in a pool of the present size."""
+        """Age in seconds from which a reading counts less and less, at the present interval."""
         return max(self._settings.staleness_s, FRESH_INTERVALS * self.interval_s)
 
     def problem_of(self, endpoint_id: str) -> str:
@@ -129,72 +134,116 @@ class LoadProber:
         """Reads as `settings` say from now on. What was read before is kept by whoever was told of it."""
         self._settings = settings
         self._told_interval_s = settings.interval_s
-        if self._group is not None:
-            self._begin(self._group)
+        if self._is_running:
+            self._begin()
 
     async def run(self) -> None:
         """Reads for ever; nothing while the interval is 0."""
-        async with asyncio.TaskGroup() as tasks:
-            unsubscribe = self._store.subscribe(lambda *change: self._follow(tasks, *change))
-            self._group = tasks
-            try:
-                self._begin(tasks)
-                await asyncio.Event().wait()
-            finally:
-                self._group = None
-                unsubscribe()
+        unsubscribe = self._store.subscribe(self._follow)
+        self._is_running = True
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._begin()
+                while True:
+                    self._hold_back(await self._sleep())
+                    now = self._clock()
+                    due = self._rota.take(now, most=BEGUN_AT_A_TICK)
+                    self._resting_until_s = now + len(due) * self._restraint.rest_s
+                    for id_ in due:
+                        self._reading[id_] = tasks.create_task(self._read_and_report(id_), name=f"load of {id_}")
+        finally:
+            self._is_running = False
+            unsubscribe()
 
-    def _begin(self, tasks: asyncio.TaskGroup) -> None:
+    async def _sleep(self) -> float:
+        """Until somebody is due. Returns how late it woke up."""
+        while True:
+            self._is_put.clear()
+            now = self._clock()
+            wake_at_s = max(now, self._rota.next_at_s, self._resting_until_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wake_at_s - now):
+                    await self._is_put.wait()
+                continue
+            return self._clock() - wake_at_s
+
+    def _hold_back(self, late_s: float) -> None:
+        """Leaves the loop alone for longer when it is late, and says so once it makes much of a difference."""
+        self._restraint.note_tick(late_s)
+        interval_s, usual_s = self.interval_s, self._sized_interval_s
+        if interval_s > NOTABLE_RESTRAINT * usual_s and not self._is_told_of_restraint:
+            self._is_told_of_restraint = True
+            _log.info("metrics are read less often, the event loop is late", interval=_show(interval_s))
+        elif interval_s == usual_s and self._is_told_of_restraint:
+            self._is_told_of_restraint = False
+            _log.info("metrics are read as often as before", interval=_show(interval_s))
+
+    def _begin(self) -> None:
         """Begins with every endpoint anew."""
-        for task in self._tasks.values():
-            task.cancel()
-        self._tasks.clear()
-        self._unread.clear()
+        for id_ in list(self._pauses):
+            self._forget(id_)
         snapshot = self._store.snapshot
-        self._follow(tasks, Snapshot(snapshot.pool), snapshot, snapshot.endpoints.keys())
+        self._follow(Snapshot(snapshot.pool), snapshot, snapshot.endpoints.keys())
         if self._settings.interval_s == 0:
             _log.info("no metrics of endpoints are read", interval="0s")
 
-    def _follow(self, tasks: asyncio.TaskGroup, before: Snapshot, after: Snapshot, ids: Collection[str]) -> None:
+    def _follow(self, before: Snapshot, after: Snapshot, ids: Collection[str]) -> None:
+        """The first reading is at any moment of an interval, to spread those of a pool."""
+        begun = []
         for id_ in ids:
             old, state = before.endpoints.get(id_), after.endpoints.get(id_)
             if state is None or old is None or begins_anew(old, state):
-                if (task := self._tasks.pop(id_, None)) is not None:
-                    task.cancel()
-                    self._unread.pop(id_, None)
+                self._forget(id_)
                 if state is not None and self._settings.interval_s:
-                    self._tasks[id_] = tasks.create_task(self._watch(id_), name=f"load of {id_}")
+                    self._pauses[id_] = Pauses()
+                    begun.append(id_)
+        for id_ in begun:
+            self._put(id_, self._rng.random() * self._sized_interval_s)
         self._tell_interval()
 
+    def _forget(self, id_: str) -> None:
+        if self._pauses.pop(id_, None) is not None:
+            self._rota.drop(id_)
+            self._unread.pop(id_, None)
+            if (task := self._reading.pop(id_, None)) is not None:
+                task.cancel()
+
+    def _put(self, id_: str, pause_s: float) -> None:
+        """Has it read at the tick that is nearest to the end of a pause."""
+        now = self._clock()
+        at_s = now + until_tick_s(pause_s, now=now, tick=tick_s(self._sized_interval_s, len(self._pauses)))
+        if at_s < self._rota.next_at_s:
+            self._is_put.set()
+        self._rota.put(id_, at_s)
+
     def _tell_interval(self) -> None:
-        shorter_s, longer_s = sorted((self.interval_s, self._told_interval_s))
+        interval_s = self._sized_interval_s
+        shorter_s, longer_s = sorted((interval_s, self._told_interval_s))
         if longer_s > NOTABLE_CHANGE * shorter_s:
-            self._told_interval_s = self.interval_s
+            self._told_interval_s = interval_s
             _log.info(
                 "metrics are read at another interval, for the size of the pool",
-                interval=format_duration(round(self.interval_s, 3)),
+                interval=_show(interval_s),
                 wanted=format_duration(self._settings.interval_s),
-                endpoints=len(self._tasks),
+                endpoints=len(self._pauses),
             )
 
-    async def _watch(self, id_: str) -> None:
-        """Reads one endpoint for ever. The first reading is at any moment of an interval, to spread those of a pool."""
-        pauses = Pauses()
-        pause_s = self._rng.random() * self.interval_s
-        while True:
-            tick = tick_s(self.interval_s, len(self._tasks))
-            await asyncio.sleep(until_tick_s(pause_s, now=self._clock(), tick=tick))
-            try:
-                load = await self._read(id_)
-            except ProbeError as exc:
-                self._meters.count_probe_failure(KIND, exc.failure)
-                self._tell_failure(id_, exc)
-                pause_s = pauses.after_failure(exc, self.interval_s)
-            else:
-                self._unread.pop(id_, None)
-                self._report(id_, load)
-                pause_s = pauses.after_reading(self.interval_s)
-            pause_s *= self._rng.uniform(1 - JITTER, 1 + JITTER)
+    async def _read_and_report(self, id_: str) -> None:
+        """One reading, what came of it reported, and the next one put on the rota."""
+        pauses = self._pauses[id_]
+        outcome = await self._read(id_)
+        if self._pauses.get(id_) is not pauses:
+            return  # a time-out at the same moment can hide that it was cancelled: this is of its former life
+        if isinstance(outcome, ProbeError):
+            self._meters.count_probe_failure(KIND, outcome.failure)
+            self._tell_failure(id_, outcome)
+            pause_s = pauses.after_failure(outcome, self._sized_interval_s)
+        else:
+            self._unread.pop(id_, None)
+            self._report(id_, outcome)
+            pause_s = pauses.after_reading(self._sized_interval_s)
+        del self._reading[id_]
+        self._put(id_, pause_s * self._rng.uniform(1 - JITTER, 1 + JITTER))
 
     def _tell_failure(self, id_: str, failure: ProbeError) -> None:
         """Says that an endpoint's load is not known, when that begins and not of each of many at the same time."""
@@ -212,8 +261,8 @@ class LoadProber:
                 endpoints_like_it=len(self._unread),
             )
 
-    async def _read(self, id_: str) -> EngineLoad:
-        """One reading. Errors: ProbeError, also for a page that says nothing of the load.
+    async def _read(self, id_: str) -> EngineLoad | ProbeError:
+        """One reading, or how it failed, also for a page that says nothing of the load.
 
         Nothing that an endpoint answers can end the task that asks.
         """
@@ -223,12 +272,16 @@ class LoadProber:
             try:
                 page = await self._client.read_metrics(endpoint, timeout_s=self._settings.timeout_s)
                 load = scan(page, engine=endpoint.engine, asked_at_s=asked_at_s)
-            except ProbeError:
-                raise
-            except Exception as exc:
+            except ProbeError as exc:
+                return exc
+            except Exception as exc:  # noqa: BLE001 - a defect in reading one page must not stop the others' readings
                 _log.exception("a page could not be read, in an unforeseen way", endpoint=endpoint.name)
-                raise ProbeError(Failure.INVALID, type(exc).__name__) from exc
+                return ProbeError(Failure.INVALID, type(exc).__name__)
         self._meters.observe_probe(KIND, self._clock() - asked_at_s)
         if load == EngineLoad(asked_at_s):
-            raise ProbeError(Failure.INVALID, "a page that says nothing of the load")
+            return ProbeError(Failure.INVALID, "a page that says nothing of the load")
         return load
+
+
+def _show(interval_s: float) -> str:
+    return format_duration(round(interval_s, 3))

@@ -6,6 +6,7 @@ from random import Random
 from typing import Protocol
 
 from extproc.probes.client import Client, ProbeError
+from extproc.probes.ticks import JITTER, tick_s, until_tick_s
 from extproc.registry.changes import Failure, FirstAnswerOverdue, ModelsListed, ProbeFailed, RoundCompleted
 from extproc.registry.store import Store
 from extproc.settings.schema import ModelProbeSettings
@@ -15,7 +16,6 @@ from extproc.values.snapshot import EndpointState, Snapshot
 
 FIRST_BACKOFF_S = 0.1
 LONGEST_BACKOFF_S = 2.0
-JITTER = 0.1
 ROUND_SPACING_S = 0.2
 """Extra rounds start at least this far apart; a little less than the age at which the director calls them stale."""
 ROUND_PROBES_PER_S = 400
@@ -24,6 +24,8 @@ REGULAR_PROBES_PER_S = 400
 """The interval grows with a pool that would need more: a probe takes half a millisecond of a core."""
 ROUND_TIMEOUT_S = 1.0
 PROBES_AT_ONCE = 256
+PROBES_AT_A_TURN = 16
+"""So many begin before the event loop turns to others, however many are due: requests would feel thousands."""
 KIND = "models"
 
 _log = Log("probes.models")
@@ -85,6 +87,8 @@ class ModelProber:
         self._watches: dict[str, _Watch] = {}
         self._slots = asyncio.Semaphore(PROBES_AT_ONCE)
         self._round_wanted = asyncio.Event()
+        self._group: asyncio.TaskGroup | None = None
+        """The probes' tasks while it runs."""
 
     def __repr__(self) -> str:
         return f"<ModelProber of {len(self._watches)} endpoints>"
@@ -94,15 +98,16 @@ class ModelProber:
         self._round_wanted.set()
 
     def configure(self, settings: ModelProbeSettings) -> None:
-        """Probes as `settings` say from now on, at first every endpoint at once: nobody knows how they answer now."""
+        """Probes as `settings` say from now on, at first every endpoint: nobody knows how they answer now."""
         self._settings = settings
-        for watch in self._watches.values():
-            watch.hurry.set()
+        if self._group is not None:
+            self._group.create_task(self._hurry_all(), name="every endpoint by the new settings")
 
     async def run(self) -> None:
         """Probes for ever."""
         async with asyncio.TaskGroup() as tasks:
             unsubscribe = self._store.subscribe(lambda *change: self._follow(tasks, *change))
+            self._group = tasks
             try:
                 snapshot = self._store.snapshot
                 self._follow(tasks, Snapshot(snapshot.pool), snapshot, snapshot.endpoints.keys())
@@ -112,6 +117,7 @@ class ModelProber:
                     tasks.create_task(self._probe_all(), name="extra round of probes")
                     await asyncio.sleep(round_spacing_s(len(self._watches)))
             finally:
+                self._group = None
                 unsubscribe()
 
     def _follow(self, tasks: asyncio.TaskGroup, before: Snapshot, after: Snapshot, ids: Collection[str]) -> None:
@@ -142,12 +148,12 @@ class ModelProber:
                     delay_s = regular_interval_s(settings.interval_s, len(self._watches))
                     # Those that came at once would be probed at once ever after: the first interval is any part of one.
                     delay_s *= 1.0 if was_well else self._rng.random()
+                    delay_s = self._until_tick_s(delay_s * self._jitter())
                     backoff_s, was_well = FIRST_BACKOFF_S, True
                 else:
-                    delay_s = backoff_s
+                    delay_s = backoff_s * self._jitter()
                     if state is None or state.is_suspect or not state.connect_failures_s:
                         backoff_s = min(2 * backoff_s, LONGEST_BACKOFF_S)
-                delay_s *= self._rng.uniform(1 - JITTER, 1 + JITTER)
                 try:
                     async with asyncio.timeout(delay_s):
                         await hurry.wait()
@@ -157,6 +163,20 @@ class ModelProber:
         finally:
             overdue.cancel()
 
+    def _jitter(self) -> float:
+        return self._rng.uniform(1 - JITTER, 1 + JITTER)
+
+    def _until_tick_s(self, pause_s: float) -> float:
+        endpoints = len(self._watches)
+        tick = tick_s(regular_interval_s(self._settings.interval_s, endpoints), endpoints)
+        return until_tick_s(pause_s, now=self._clock(), tick=tick)
+
+    async def _hurry_all(self) -> None:
+        for index, watch in enumerate(list(self._watches.values())):
+            watch.hurry.set()
+            if index % PROBES_AT_A_TURN == 0:
+                await asyncio.sleep(0)
+
     def _say_overdue(self, endpoint: Endpoint) -> None:
         state = self._store.snapshot.endpoints.get(endpoint.id)
         if state is not None and not state.is_settled:
@@ -164,9 +184,12 @@ class ModelProber:
 
     async def _probe_all(self) -> None:
         started_at_s = self._clock()
-        endpoints = [state.endpoint for state in self._store.snapshot.endpoints.values()]
         timeout_s = min(ROUND_TIMEOUT_S, self._settings.timeout_s)
-        await asyncio.gather(*(self._probe(endpoint, timeout_s) for endpoint in endpoints))
+        async with asyncio.TaskGroup() as probes:
+            for index, state in enumerate(list(self._store.snapshot.endpoints.values())):
+                probes.create_task(self._probe(state.endpoint, timeout_s))
+                if index % PROBES_AT_A_TURN == 0:
+                    await asyncio.sleep(0)
         self._store.apply(RoundCompleted(started_at_s), now=self._clock())
 
     async def _probe(self, endpoint: Endpoint, timeout_s: float) -> None:

@@ -188,7 +188,8 @@ class MetricsProbeSettings(Group):
 
     interval_s: Duration = setting(
         0.5,
-        "Time between two readings of an endpoint; longer in a pool that would need more than 500 a second. 0s reads "
+        "Time between two readings of an endpoint; longer in a pool that would need more than 500 a second, and while "
+        "the event loop is late. 0s reads "
         "none: endpoints are then chosen without knowledge of their load.",
         flag="refresh-metrics-interval",
         key="interval",

@@ -1,9 +1,10 @@
 """What changed between two snapshots, in words: for the log and for the journal."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import msgspec
 
+from extproc.registry.store import Listener
 from extproc.values.snapshot import EndpointState, Snapshot
 
 SHOWN_NAMES = 10
@@ -40,6 +41,17 @@ def find_changes(before: Snapshot, after: Snapshot, ids: Collection[str]) -> Ite
             yield EndpointChange("endpoint changed", name, fields, is_loss=old.is_routable and not state.is_routable)
         elif old.problem != state.problem and state.problem:
             yield EndpointChange("endpoint probe failed", name, {"problem": state.problem})
+
+
+def telling(*tellers: Callable[[Snapshot, Snapshot, Sequence[EndpointChange]], None]) -> Listener:
+    """A listener of the registry that finds the changes once for all who tell of them."""
+
+    def tell(before: Snapshot, after: Snapshot, ids: Collection[str]) -> None:
+        changes = tuple(find_changes(before, after, ids))
+        for teller in tellers:
+            teller(before, after, changes)
+
+    return tell
 
 
 def _bearing(state: EndpointState) -> tuple[object, ...]:

@@ -5,12 +5,12 @@ A decision costs one short entry while nobody looks. Nothing of a prompt is kept
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 
 from extproc.errors import ExtprocError
-from extproc.telemetry.changes import LONGEST_NAME, find_changes, join_names
+from extproc.telemetry.changes import LONGEST_NAME, EndpointChange, join_names
 from extproc.telemetry.decided import Decided
 from extproc.telemetry.entries import Entry, replace_halves, shorten, tell
 from extproc.values.admin import Change, DecisionEvent
@@ -107,9 +107,9 @@ class Journal:
         for watch in self._watches:
             watch.take(entry)
 
-    def note_changes(self, before: Snapshot, after: Snapshot, ids: Collection[str]) -> None:
-        """A listener of the registry."""
-        for change in find_changes(before, after, ids):
+    def note_changes(self, before: Snapshot, after: Snapshot, changes: Iterable[EndpointChange]) -> None:
+        """What is known has changed: these endpoints, and what else differs between the snapshots."""
+        for change in changes:
             detail = ", ".join(f"{key} {_show(value)}" for key, value in change.fields.items())
             self.note(change.what, endpoint=change.endpoint, detail=detail)
         if after.is_synced and not before.is_synced:

@@ -2,12 +2,12 @@
 
 import logging
 import sys
-from collections.abc import Collection
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
 
 from extproc.settings.telling import TelemetrySettings
-from extproc.telemetry.changes import LONGEST_NAME, find_changes
+from extproc.telemetry.changes import LONGEST_NAME, EndpointChange
 from extproc.telemetry.decided import Decided
 from extproc.telemetry.log_lines import FORMATTERS
 from extproc.values.decision import Reply, Route
@@ -107,8 +107,8 @@ def log_decision(decided: Decided) -> None:
     _decision_log.debug("decided", **fields)
 
 
-def log_changes(before: Snapshot, after: Snapshot, ids: Collection[str]) -> None:
-    """One line per endpoint that came, went or changed in a way that bears on routing. A listener of the registry."""
-    for change in find_changes(before, after, ids):
+def log_changes(_before: Snapshot, after: Snapshot, changes: Iterable[EndpointChange]) -> None:
+    """One line per endpoint that came, went or changed in a way that bears on routing."""
+    for change in changes:
         say = _registry_log.warning if change.is_loss else _registry_log.info
         say(change.what, endpoint=change.endpoint, **change.fields, version=after.version)

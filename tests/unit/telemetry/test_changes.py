@@ -1,11 +1,14 @@
 """telemetry/changes: what is said of the difference between two snapshots."""
 
+from collections.abc import Sequence
+
 import pytest
 from tests.unit.known import answered, failed, gone, known_after, listed, refused
 
 from extproc.registry.changes import Change, Failure
 from extproc.registry.reduce import reduce
-from extproc.telemetry.changes import SHOWN_NAMES, find_changes, join_names
+from extproc.telemetry.changes import SHOWN_NAMES, EndpointChange, find_changes, join_names, telling
+from extproc.values.snapshot import Snapshot
 
 MANY = [f"m{number:02}" for number in range(SHOWN_NAMES + 1)]
 ANSWERED = answered("a", "m")
@@ -41,6 +44,16 @@ def test_what_is_found(before: list[Change], change: Change, found: list[tuple[s
     changes = list(find_changes(old, new, ["a", "never heard of"]))
     assert [(each.what, each.is_loss) for each in changes] == found
     assert {each.endpoint for each in changes} <= {"a"}
+
+
+def test_all_who_tell_of_changes_are_given_the_same_ones() -> None:
+    given: list[tuple[Snapshot, Snapshot, Sequence[EndpointChange]]] = []
+    old = known_after()
+    new = reduce(old, listed("a"), now=0.0)
+    telling(*[lambda *args: given.append(args)] * 2)(old, new, ["a"])
+    assert given[0][:2] == (old, new)
+    assert [change.what for change in given[0][2]] == ["endpoint new"]
+    assert given[1][2] is given[0][2], "found once"
 
 
 @pytest.mark.parametrize(

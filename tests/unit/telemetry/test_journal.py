@@ -8,6 +8,7 @@ from tests.unit.known import answered, endpoint, failed, gone, known_after, list
 
 from extproc.registry.changes import Failure, NamesListed
 from extproc.registry.reduce import reduce
+from extproc.telemetry.changes import telling
 from extproc.telemetry.decided import Decided
 from extproc.telemetry.entries import MOST_KEPT, shorten
 from extproc.telemetry.journal import (
@@ -293,7 +294,7 @@ def test_changes(before: list[object], change: object, told: list[object], journ
     new = reduce(old, change, now=0.0)  # type: ignore[arg-type]
     ids = sorted(old.endpoints.keys() | new.endpoints.keys())
     clock.now = 5.0
-    journal.note_changes(old, new, ids)
+    telling(journal.note_changes)(old, new, ids)
     assert [(each.what, each.endpoint, each.detail) for each in journal.changes()] == told
     assert {each.at_unix_s for each in journal.changes()} == {1005.0}
 

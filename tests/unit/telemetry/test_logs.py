@@ -14,6 +14,7 @@ from tests.unit.known import answered, failed, known_after, listed, overdue, ref
 from extproc.registry.changes import Change, Failure
 from extproc.registry.reduce import reduce
 from extproc.settings.telling import TelemetrySettings
+from extproc.telemetry.changes import telling
 from extproc.telemetry.decided import Decided
 from extproc.telemetry.logs import Log, configure_logs, log_changes, log_decision
 from extproc.values.decision import Reply, Route, Scores
@@ -172,7 +173,7 @@ def test_changes_of_what_is_known(change: Change, written: Sequence[str], capsys
     configure(verbosity=2)
     before = known_after(listed("a"), answered("a", "m"))
     after = reduce(before, change, now=9.0)
-    log_changes(before, after, before.endpoints.keys() | after.endpoints.keys())
+    telling(log_changes)(before, after, before.endpoints.keys() | after.endpoints.keys())
     assert lines(capsys) == [f"extproc.registry {line}" for line in written]
 
 
