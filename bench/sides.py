@@ -37,9 +37,18 @@ class Sides:
 
 
 @asynccontextmanager
-async def serve_sides(mode: Mode, endpoints: Sequence[str], *, body_bytes: int = SMALL_BYTES) -> AsyncIterator[Sides]:
-    """Starts both sides of `mode` in front of `endpoints`, which serve `bench.chat.ENDPOINT_MODELS`."""
-    requests = chat_requests(body_bytes=body_bytes, names_model_in_header=mode.names_model_in_header)
+async def serve_sides(
+    mode: Mode,
+    endpoints: Sequence[str],
+    *,
+    body_bytes: int = SMALL_BYTES,
+    requests: Sequence[Request] | None = None,
+) -> AsyncIterator[Sides]:
+    """Starts both sides of `mode` in front of `endpoints`, which serve `bench.chat.ENDPOINT_MODELS`.
+
+    `requests`: others than those of `body_bytes`; through the reference all of them come with the body of the first.
+    """
+    requests = requests or chat_requests(body_bytes=body_bytes, names_model_in_header=mode.names_model_in_header)
     async with AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="extproc-bench-")))
         picker = await stack.enter_async_context(

@@ -1,7 +1,12 @@
 """Where a median lies, as the guard judges by it."""
 
+import subprocess
+from contextlib import nullcontext
+from pathlib import Path
+
 import pytest
-from bench.guard import interval
+from bench.guard import interval, newest_tag
+from bench.results import BenchError
 
 
 @pytest.mark.parametrize(
@@ -23,3 +28,32 @@ def test_the_interval_is_that_of_the_sign_test(count: int, ranks: tuple[int, int
 
 def test_one_wild_round_moves_nothing() -> None:
     assert interval([1.0] * 11 + [50.0]) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("steps", "tag"),
+    [
+        pytest.param(("commit", "tag v1", "commit"), "v1", id="one"),
+        pytest.param(("commit", "tag v1", "commit", "tag v2", "commit"), "v2", id="the-newest"),
+        pytest.param(("commit", "tag v1", "commit", "tag v2"), "v1", id="a-tag-is-compared-with-the-one-before"),
+        pytest.param(("commit", "tag v1", "commit", "tag v2", "change"), "v2", id="work-on-a-tag-with-that-tag"),
+        pytest.param(("commit",), None, id="none"),
+        pytest.param(("commit", "tag v1"), None, id="none-before-the-first"),
+    ],
+)
+def test_the_base_is_the_tag_before_this_tree(steps: tuple[str, ...], tag: str | None, tmp_path: Path) -> None:
+    def git(*arguments: str) -> None:
+        subprocess.run(["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x", *arguments], check=True)
+
+    file = tmp_path / "file"
+    git("init", "--quiet")
+    for number, step in enumerate(steps):
+        if step.startswith("tag"):
+            git("tag", step.removeprefix("tag "))
+            continue
+        file.write_text(str(number))
+        if step == "commit":
+            git("add", "file")
+            git("commit", "--quiet", "--message", "x")
+    with nullcontext() if tag else pytest.raises(BenchError, match="BASE=REVISION"):
+        assert newest_tag(tmp_path) == tag
