@@ -166,7 +166,7 @@ class App:
             journal=self._journal,
             config=self._config,
             clock=clock,
-            rng=rng,
+            rng=Random(rng.random()),  # noqa: S311 - its own: to explain changes nothing, not even the next draw
         )
         self._admin = AdminServer(views, settings.admin)
         self._stop = asyncio.Event()
