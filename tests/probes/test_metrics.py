@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
 
 import pytest
@@ -64,6 +64,13 @@ class AtOnce(Random):
 
     def uniform(self, a: float, b: float) -> float:
         return (a + b) / 2
+
+
+class AtTheEnd(Random):
+    """The first phase is nearly all of an interval."""
+
+    def random(self) -> float:
+        return 0.99
 
 
 class Site:
@@ -177,20 +184,23 @@ async def test_what_is_known_before_it_begins_is_read_too() -> None:
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_the_first_reading_may_come_at_any_moment_of_the_interval() -> None:
-    """At its very beginning here: the second would come after an hour. Another's shows that time goes by."""
-    async with (
-        Engine() as engine,
-        Engine() as other,
-        reading(rng=AtOnce(), interval=NEVER) as site,
-        reading() as beside,
-    ):
-        site.list_pool(engine.address)
-        await site.until_waiting(1)
-        await engine.asked.acquire()
-        beside.list_pool(other.address)
+@pytest.mark.parametrize(
+    ("endpoints", "is_at_once"), [(1, True), (BEGUN_AT_A_TICK, True), (BEGUN_AT_A_TICK + 1, False)]
+)
+async def test_the_first_reading_is_at_once_but_that_of_many_at_any_moment_of_the_interval(
+    endpoints: int, is_at_once: bool
+) -> None:
+    """Of an hour, nearly over here: the readings of another show that time goes by."""
+    async with AsyncExitStack() as stack:
+        engines = [await stack.enter_async_context(Engine()) for _ in range(endpoints)]
+        site = await stack.enter_async_context(reading(rng=AtTheEnd(), interval=NEVER))
+        beside = await stack.enter_async_context(reading())
+        site.list_pool(*(engine.address for engine in engines))
+        if is_at_once:
+            await site.until(lambda: len(site.loads) == endpoints)
+        beside.list_pool(engines[0].address)
         await beside.until(lambda: len(beside.loads) >= 5)
-        assert engine.asked.locked(), "asked once"
+        assert len(site.loads) == (endpoints if is_at_once else 0)
 
 
 async def test_one_that_fails_is_read_less_often_than_one_that_answers() -> None:

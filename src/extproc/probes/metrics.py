@@ -188,7 +188,9 @@ class LoadProber:
             _log.info("no metrics of endpoints are read", interval="0s")
 
     def _follow(self, before: Snapshot, after: Snapshot, ids: Collection[str]) -> None:
-        """The first reading is at any moment of an interval, to spread those of a pool."""
+        """The first reading is at once, as others are preferred to one whose load is not known; of many at any moment
+        of an interval, to spread them.
+        """
         begun = []
         for id_ in ids:
             old, state = before.endpoints.get(id_), after.endpoints.get(id_)
@@ -197,8 +199,9 @@ class LoadProber:
                 if state is not None and self._settings.interval_s:
                     self._pauses[id_] = Pauses()
                     begun.append(id_)
+        spread_s = self._sized_interval_s if len(begun) > BEGUN_AT_A_TICK else 0.0
         for id_ in begun:
-            self._put(id_, self._rng.random() * self._sized_interval_s)
+            self._put(id_, self._rng.random() * spread_s)
         self._tell_interval()
 
     def _forget(self, id_: str) -> None:
