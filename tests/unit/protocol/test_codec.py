@@ -408,8 +408,11 @@ def test_a_route_names_its_destination_in_header_and_metadata(destination: str, 
 def test_a_body_of_any_length_is_framed(size: int) -> None:
     """Around the lengths from which on a length takes a byte more, of the body and of each message around it."""
     body = b"x" * size
-    mutation = written(Replace("10.0.0.1:80", body)).request_headers.response.body_mutation
-    assert mutation.body == body
+    response = written(Replace("10.0.0.1:80", body))
+    assert response.request_headers is not None
+    assert response.request_headers.response is not None
+    assert response.request_headers.response.body_mutation is not None
+    assert response.request_headers.response.body_mutation.body == body
 
 
 @pytest.mark.parametrize("clears_route", [True, False])
