@@ -14,6 +14,7 @@ from tests.secret import mount, self_signed
 
 from extproc.errors import ConfigError
 from extproc.probes.client import (
+    KEEP_URLS_S,
     LARGEST_ANSWER_BYTES,
     LONGEST_NAME,
     MOST_MODELS,
@@ -195,6 +196,26 @@ async def test_how_a_metrics_page_is_asked_for(tmp_path: Path) -> None:
     assert [head[0] for head in heads] == ["get /load http/1.1"] * 3
     for head in heads:
         assert {"accept-encoding: identity", "authorization: bearer secret"} <= {*head}
+
+
+@pytest.mark.parametrize("address", ["[::1:80", ":80", "127.0.0.1:99999"])
+async def test_an_address_that_cannot_be_asked(address: str) -> None:
+    async with Client(settings()) as client:
+        for ask_for in (client.list_models, client.read_metrics):
+            with pytest.raises(ProbeError) as error:
+                await ask_for(at(address), timeout_s=0.5)
+            assert error.value.failure is Failure.DROPPED
+
+
+async def test_the_urls_of_those_that_are_not_asked_any_more_are_not_kept_for_ever() -> None:
+    now_s = 0.0
+    async with engine(answers(b"x")) as address, Client(settings(), clock=lambda: now_s) as client:
+        for other in range(1, 9):
+            with pytest.raises(ProbeError):
+                await client.read_metrics(at(f"127.0.0.1:{other}"), timeout_s=5)
+        for now_s in (0.0, KEEP_URLS_S, 1.5 * KEEP_URLS_S):  # noqa: B007 - the clock looks at it
+            await client.read_metrics(at(address), timeout_s=5)
+        assert list(client._urls) == [("http", address, "/metrics")]
 
 
 @pytest.mark.parametrize(

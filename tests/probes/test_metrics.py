@@ -3,15 +3,15 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from random import Random
 
 import pytest
 from aiohttp import web
 
 from extproc.probes.client import Client, ProbeError
-from extproc.probes.metrics import LoadProber, Pauses, reading_interval_s
-from extproc.probes.restraint import Restraint
+from extproc.probes.metrics import READINGS_PER_S, TELL_EVERY_S, LoadProber, Pauses, reading_interval_s
+from extproc.probes.restraint import LONGEST_REST_S, Restraint
 from extproc.probes.ticks import BEGUN_AT_A_TICK
 from extproc.registry.changes import Failure, Listing, PoolChanged, PoolListed
 from extproc.registry.store import Store
@@ -56,21 +56,29 @@ class Engine:
         return web.Response(text=page, status=status)
 
 
-class AtOnce(Random):
-    """The first phase is none, and there is no jitter."""
+class AtTheBegin(Random):
+    """The first interval is a tenth of one, and there is no jitter."""
 
     def random(self) -> float:
-        return 0.0
+        return 0.1
 
     def uniform(self, a: float, b: float) -> float:
         return (a + b) / 2
 
 
-class AtTheEnd(Random):
-    """The first phase is nearly all of an interval."""
+class HandClock:
+    """Goes by hand."""
 
-    def random(self) -> float:
-        return 0.99
+    def __init__(self) -> None:
+        self.now_s = 1e6
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def ports(count: int) -> list[str]:
+    """So many addresses, where nobody is asked."""
+    return [f"127.0.0.1:{port}" for port in range(1, count + 1)]
 
 
 class Site:
@@ -108,6 +116,10 @@ class Site:
     async def until_waiting(self, count: float) -> None:
         """Returns once a reading says that so many wait."""
         await self.until(lambda: any(load.waiting == count for _, load in self.loads))
+
+    async def until_failed(self, count: int) -> None:
+        """Returns once so many readings failed."""
+        await self.until(lambda: len(self.failures) == count)
 
     def list_pool(self, *addresses: str) -> None:
         self.store.apply(PoolListed.of(Endpoint(each, each, each) for each in addresses), now=time.monotonic())
@@ -176,7 +188,7 @@ async def test_what_is_known_before_it_begins_is_read_too() -> None:
                 report=site.report,
                 meters=site,
                 clock=time.monotonic,
-                rng=AtOnce(),
+                rng=Random(1),
             )
             task = asyncio.create_task(prober.run())
             await site.until_waiting(1)
@@ -184,23 +196,54 @@ async def test_what_is_known_before_it_begins_is_read_too() -> None:
             await asyncio.gather(task, return_exceptions=True)
 
 
-@pytest.mark.parametrize(
-    ("endpoints", "is_at_once"), [(1, True), (BEGUN_AT_A_TICK, True), (BEGUN_AT_A_TICK + 1, False)]
-)
-async def test_the_first_reading_is_at_once_but_that_of_many_at_any_moment_of_the_interval(
-    endpoints: int, is_at_once: bool
-) -> None:
-    """Of an hour, nearly over here: the readings of another show that time goes by."""
-    async with AsyncExitStack() as stack:
-        engines = [await stack.enter_async_context(Engine()) for _ in range(endpoints)]
-        site = await stack.enter_async_context(reading(rng=AtTheEnd(), interval=NEVER))
-        beside = await stack.enter_async_context(reading())
-        site.list_pool(*(engine.address for engine in engines))
-        if is_at_once:
-            await site.until(lambda: len(site.loads) == endpoints)
-        beside.list_pool(engines[0].address)
-        await beside.until(lambda: len(beside.loads) >= 5)
-        assert len(site.loads) == (endpoints if is_at_once else 0)
+@pytest.mark.parametrize("endpoints", [1, BEGUN_AT_A_TICK, BEGUN_AT_A_TICK + 1, 3 * BEGUN_AT_A_TICK])
+async def test_the_first_reading_is_at_once_however_many_begin(endpoints: int) -> None:
+    """And the second at any moment of the interval, of an hour here."""
+    async with reading(client=Broken(ProbeSettings()), interval=NEVER) as site:
+        site.list_pool(*ports(endpoints))
+        await site.until(lambda: len(site.failures) == endpoints)
+
+
+async def test_first_readings_keep_to_the_pace_of_all_however_many_changes_they_come_in() -> None:
+    """The readings of another show that time goes by."""
+    clock = HandClock()
+    async with (
+        Engine() as other,
+        reading(client=Broken(ProbeSettings()), clock=clock, interval=NEVER) as site,
+        reading() as beside,
+    ):
+        for pods in (4, 8, 12):
+            site.list_pool(*ports(pods))
+            await site.until_failed(pods)
+            site.list_pool(*ports(pods + 4))
+            beside.loads.clear()
+            beside.list_pool(other.address)
+            await beside.until(lambda: len(beside.loads) >= 3)
+            assert len(site.failures) == pods
+            clock.now_s += 4 / READINGS_PER_S + 1e-6
+
+
+async def test_first_readings_come_before_all_that_are_overdue() -> None:
+    clock, client = HandClock(), Broken(ProbeSettings())
+    async with reading(client=client, clock=clock) as site:
+        site.prober._restraint = Fixed(LONGEST_REST_S)
+        site.list_pool(*ports(24))
+        for read in (8, 16, 24):
+            await site.until_failed(read)
+            clock.now_s += 1.0 if read < 24 else 1000.0
+        site.list_pool(*ports(25))
+        await site.until(lambda: len(site.failures) == 32)
+        assert client.asked[24] == "127.0.0.1:25"
+
+
+async def test_those_that_begin_together_are_not_read_together_ever_after() -> None:
+    clock = HandClock()
+    async with Engine() as engine, reading(rng=AtTheBegin(), clock=clock, interval=NEVER) as site:
+        site.list_pool(engine.address)
+        await site.until(lambda: len(site.loads) == 1)
+        clock.now_s += 361.0  # a second more than the tenth of an hour
+        site.list_pool(engine.address, "127.0.0.1:1")  # so that it looks at the clock
+        await site.until(lambda: len(site.loads) == 2)
 
 
 async def test_one_that_fails_is_read_less_often_than_one_that_answers() -> None:
@@ -272,7 +315,13 @@ async def test_one_that_fails_does_not_keep_others_from_being_read() -> None:
 class Broken(Client):
     """Has a defect."""
 
+    def __init__(self, settings: ProbeSettings) -> None:
+        super().__init__(settings)
+        self.asked: list[str] = []
+        """The addresses, in order."""
+
     async def read_metrics(self, endpoint: Endpoint, *, timeout_s: float) -> bytes:
+        self.asked.append(endpoint.address)
         raise ZeroDivisionError
 
 
@@ -295,7 +344,7 @@ async def test_a_defect_in_one_reading_does_not_end_them(capsys: pytest.CaptureF
     ],
 )
 async def test_a_late_answer_of_a_former_life_is_not_reported(begin_anew: Callable[[Site, str], object]) -> None:
-    async with Engine("vllm:num_requests_waiting 7\n") as engine, reading(rng=AtOnce(), interval=NEVER) as site:
+    async with Engine("vllm:num_requests_waiting 7\n") as engine, reading(interval=NEVER) as site:
         engine.is_open.clear()
         site.say(engine.address)
         async with asyncio.timeout(10):
@@ -456,7 +505,7 @@ class LateClock:
 @pytest.mark.parametrize(
     ("late_by_s", "endpoints", "interval_s"),
     [
-        pytest.param(0.06, 100, 2.0, id="a late loop"),
+        pytest.param(0.06, 100, 0.6, id="a late loop"),
         pytest.param(0.06, 5, 0.1, id="a late loop, and few endpoints"),
         pytest.param(0.0, 100, 0.2, id="a loop that is on time"),
     ],
@@ -465,12 +514,11 @@ async def test_pages_are_held_back_while_the_loop_is_late(
     late_by_s: float, endpoints: int, interval_s: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure_logs(TelemetrySettings(verbosity=2))
-    async with reading(clock=LateClock(late_by_s), interval="50ms", staleness="10ms") as site:
+    async with reading(clock=LateClock(late_by_s), interval="50ms") as site:
         site.list_pool(*(f"127.0.0.1:{port}" for port in range(1, endpoints + 1)))
         await site.until(lambda: len(site.failures) >= 12 and site.prober.interval_s == pytest.approx(interval_s))
-        assert site.prober.staleness_s == pytest.approx(2 * interval_s)
     told = [line for line in capsys.readouterr().err.splitlines() if "the event loop is late" in line]
-    assert len(told) == (interval_s > 1)
+    assert len(told) == (interval_s > 0.5)
 
 
 class Fixed(Restraint):
@@ -478,9 +526,62 @@ class Fixed(Restraint):
 
     def __init__(self, rest_s: float) -> None:
         self.rest_s = rest_s
+        self.late_s: list[float] = []
+        """How late each tick came."""
 
     def note_tick(self, late_s: float) -> None:
-        pass
+        self.late_s.append(late_s)
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "interval_s", "staleness_s"),
+    [
+        pytest.param(0, 0.5, 2.0, id="none"),
+        pytest.param(25, 0.5, 2.0, id="few"),
+        pytest.param(50, 1.0, 2.0, id="some"),
+        pytest.param(1_000, 6.0, 4.0, id="many"),
+        pytest.param(5_000, 30.0, 20.0, id="very many"),
+    ],
+)
+async def test_however_late_the_loop_is_readings_do_not_get_old_and_are_not_believed_for_longer(
+    endpoints: int, interval_s: float, staleness_s: float
+) -> None:
+    """Without it, a pool of 250 or more would have a third of the interval, and each the same staleness."""
+    async with reading(client=Broken(ProbeSettings()), interval="500ms", staleness="2s") as site:
+        site.prober._restraint = Fixed(LONGEST_REST_S)
+        site.list_pool(*ports(endpoints))
+        assert site.prober.interval_s == pytest.approx(interval_s)
+        assert site.prober.staleness_s == pytest.approx(staleness_s)
+
+
+async def test_a_tick_is_late_by_the_moment_that_was_overdue_first() -> None:
+    """Not by that of one that begins while the loop has not yet seen that another is overdue."""
+    clock, restraint = HandClock(), Fixed(0.0)
+    async with Engine() as engine, reading(rng=AtTheBegin(), clock=clock, interval=NEVER) as site:
+        site.prober._restraint = restraint
+        site.list_pool(engine.address)
+        await site.until(lambda: len(site.loads) == 1)
+        while site.prober._is_put.is_set():  # until it has seen when the next one is due
+            await asyncio.sleep(0)
+        clock.now_s += 400.0  # 40 s more than the tenth of an hour
+        site.list_pool(engine.address, "127.0.0.1:1")
+        await site.until(lambda: len(site.loads) == 2)
+        assert max(restraint.late_s) == pytest.approx(40.0, abs=0.1)
+
+
+async def test_that_pages_are_held_back_is_told_rarely(capsys: pytest.CaptureFixture[str]) -> None:
+    """However often it begins and ends. What holds at last is told."""
+    configure_logs(TelemetrySettings(verbosity=2))
+    clock, restraint = HandClock(), Fixed(0.0)
+    async with reading(client=Broken(ProbeSettings()), clock=clock) as site:
+        site.prober._restraint = restraint
+        for pod, (rest_s, pause_s) in enumerate([(1.0, 1.0), (0.0, 1.0), (1.0, 1.0), (0.0, TELL_EVERY_S), (0.0, 1.0)]):
+            restraint.rest_s = rest_s
+            site.list_pool(f"127.0.0.1:{pod + 1}")
+            await site.until_failed(pod + 1)
+            clock.now_s += pause_s
+    told = [line for line in capsys.readouterr().err.splitlines() if "metrics are read" in line]
+    assert ["less often" in line for line in told] == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -494,7 +595,7 @@ async def test_those_that_are_due_together_begin_some_at_a_time_with_a_rest_betw
     """Another's readings show that time goes by."""
     async with (
         Engine() as other,
-        reading(rng=AtOnce(), client=Broken(ProbeSettings()), interval=NEVER) as site,
+        reading(client=Broken(ProbeSettings()), interval=NEVER) as site,
         reading() as beside,
     ):
         site.prober._restraint = Fixed(rest_s)

@@ -1,10 +1,11 @@
-"""When each endpoint's metrics page is read: at intervals, which grow with the pool and while the event loop is late,
-and less often where it fails.
+"""When each endpoint's metrics page is read: first of all at once, then at intervals, which grow with the pool and
+while the event loop is late, and less often where it fails.
 """
 
 import asyncio
 from collections.abc import Callable, Collection
 from contextlib import suppress
+from itertools import islice
 from random import Random
 
 from extproc.probes.client import Client, ProbeError
@@ -24,6 +25,9 @@ from extproc.values.snapshot import Snapshot
 READINGS_PER_S = 500
 """The interval grows with a pool that would need more: a reading of 60 KB takes 0.5 ms of a core, and with twice as
 many a pool of 5,000 pods that change left no time for picks. Source: docs/performance.md, P6 and p-pods."""
+MOST_HELD_BACK = 3.0
+"""While the event loop is late, the interval grows by this factor at most: what was sent to an endpoint is forgotten
+after 10 s, and an older reading does not show it."""
 LONGEST_BACKOFF_S = 5.0
 LONGEST_BACKOFF_WITHOUT_PAGE_S = 30.0
 """Of an engine that answers 404."""
@@ -35,7 +39,7 @@ NOTABLE_RESTRAINT = 2.0
 FRESH_INTERVALS = 2
 """A reading that is not older than so many intervals is as new as can be had."""
 TELL_EVERY_S = 10.0
-"""That the load of endpoints is not known is logged at most so often."""
+"""That the load of endpoints is not known is logged at most so often, and that pages are held back or no longer are."""
 KIND = "metrics"
 
 _log = Log("probes.metrics")
@@ -50,10 +54,13 @@ class Pauses:
     """How long one endpoint is left alone between readings."""
 
     def __init__(self) -> None:
+        self.was_read = False
+        """True from the first good reading on."""
         self._failures = 0
 
     def after_reading(self, interval_s: float) -> float:
         """Seconds to the next reading after a good one."""
+        self.was_read = True
         self._failures = 0
         return interval_s
 
@@ -94,12 +101,16 @@ class LoadProber:
         """By endpoint id, for each life of an endpoint its own."""
         self._reading: dict[str, asyncio.Task[None]] = {}
         """The readings that are going on, by endpoint id."""
+        self._first: dict[str, None] = {}
+        """The ids of those whose first reading has not begun, in order. They come before all that are overdue: others
+        are preferred to one whose load is not known."""
         self._rota = Rota()
         """When each of the others is read."""
         self._is_put = asyncio.Event()
         """Set when one was put that may be due before all others."""
         self._restraint = Restraint()
         self._is_told_of_restraint = False
+        self._tell_restraint_next_at_s = float("-inf")
         self._resting_until_s = float("-inf")
         self._unread: dict[str, ProbeError] = {}
         """How the last reading of an endpoint failed, by its id, of those where it did."""
@@ -114,16 +125,24 @@ class LoadProber:
     @property
     def interval_s(self) -> float:
         """Seconds between two readings of an endpoint, in a pool of the present size and held back as they are now."""
-        return max(self._sized_interval_s, len(self._pauses) * self._restraint.rest_s)
+        return max(self._sized_interval_s, len(self._pauses) * self._rest_s)
 
     @property
     def _sized_interval_s(self) -> float:
         return reading_interval_s(self._settings.interval_s, len(self._pauses))
 
     @property
+    def _rest_s(self) -> float:
+        """Seconds to leave the loop alone for each reading that began."""
+        return min(self._restraint.rest_s, MOST_HELD_BACK * self._sized_interval_s / max(len(self._pauses), 1))
+
+    @property
     def staleness_s(self) -> float:
-        """Age in seconds from which a reading counts less and less, at the present interval."""
-        return max(self._settings.staleness_s, FRESH_INTERVALS * self.interval_s)
+        """Age in seconds from which a reading counts less and less, in a pool of the present size.
+
+        It does not grow while pages are held back: readings are older then, and an old one must not be believed.
+        """
+        return max(self._settings.staleness_s, FRESH_INTERVALS * self._sized_interval_s)
 
     def problem_of(self, endpoint_id: str) -> str:
         """How the last reading of an endpoint failed, empty where it did not."""
@@ -146,37 +165,46 @@ class LoadProber:
                 self._begin()
                 while True:
                     self._hold_back(await self._sleep())
-                    now = self._clock()
-                    due = self._rota.take(now, most=BEGUN_AT_A_TICK)
-                    self._resting_until_s = now + len(due) * self._restraint.rest_s
-                    for id_ in due:
+                    for id_ in self._take():
                         self._reading[id_] = tasks.create_task(self._read_and_report(id_), name=f"load of {id_}")
         finally:
             self._is_running = False
             unsubscribe()
 
     async def _sleep(self) -> float:
-        """Until somebody is due. Returns how late it woke up."""
-        while True:
+        """Until somebody is due. Returns how late it woke up, by the moment that was overdue first."""
+        wake_at_s = float("inf")
+        while (now := self._clock()) < wake_at_s:
             self._is_put.clear()
-            now = self._clock()
-            wake_at_s = max(now, self._rota.next_at_s, self._resting_until_s)
+            due_at_s = now if self._first else self._rota.next_at_s
+            wake_at_s = max(now, due_at_s, self._resting_until_s)
             with suppress(TimeoutError):
                 async with asyncio.timeout(wake_at_s - now):
                     await self._is_put.wait()
-                continue
-            return self._clock() - wake_at_s
+        return now - wake_at_s
+
+    def _take(self) -> list[str]:
+        """Those to be read now, and after which rest the next ones are: after first readings one that keeps them to the
+        pace of all, however many begin and in however many changes.
+        """
+        now, rest_s = self._clock(), self._rest_s
+        first = list(islice(self._first, BEGUN_AT_A_TICK))
+        for id_ in first:
+            del self._first[id_]
+        others = self._rota.take(now, most=BEGUN_AT_A_TICK - len(first))
+        self._resting_until_s = now + len(first) * max(rest_s, 1 / READINGS_PER_S) + len(others) * rest_s
+        return first + others
 
     def _hold_back(self, late_s: float) -> None:
         """Leaves the loop alone for longer when it is late, and says so once it makes much of a difference."""
         self._restraint.note_tick(late_s)
-        interval_s, usual_s = self.interval_s, self._sized_interval_s
-        if interval_s > NOTABLE_RESTRAINT * usual_s and not self._is_told_of_restraint:
-            self._is_told_of_restraint = True
-            _log.info("metrics are read less often, the event loop is late", interval=_show(interval_s))
-        elif interval_s == usual_s and self._is_told_of_restraint:
-            self._is_told_of_restraint = False
-            _log.info("metrics are read as often as before", interval=_show(interval_s))
+        interval_s, usual_s, is_told = self.interval_s, self._sized_interval_s, self._is_told_of_restraint
+        is_news = interval_s == usual_s if is_told else interval_s > NOTABLE_RESTRAINT * usual_s
+        if is_news and (now := self._clock()) >= self._tell_restraint_next_at_s:
+            self._tell_restraint_next_at_s = now + TELL_EVERY_S
+            self._is_told_of_restraint = not is_told
+            how_often = "as often as before" if is_told else "less often, the event loop is late"
+            _log.info(f"metrics are read {how_often}", interval=_show(interval_s))
 
     def _begin(self) -> None:
         """Begins with every endpoint anew."""
@@ -188,24 +216,20 @@ class LoadProber:
             _log.info("no metrics of endpoints are read", interval="0s")
 
     def _follow(self, before: Snapshot, after: Snapshot, ids: Collection[str]) -> None:
-        """The first reading is at once, as others are preferred to one whose load is not known; of many at any moment
-        of an interval, to spread them.
-        """
-        begun = []
+        """Has those that begin read as soon as may be."""
         for id_ in ids:
             old, state = before.endpoints.get(id_), after.endpoints.get(id_)
             if state is None or old is None or begins_anew(old, state):
                 self._forget(id_)
                 if state is not None and self._settings.interval_s:
                     self._pauses[id_] = Pauses()
-                    begun.append(id_)
-        spread_s = self._sized_interval_s if len(begun) > BEGUN_AT_A_TICK else 0.0
-        for id_ in begun:
-            self._put(id_, self._rng.random() * spread_s)
+                    self._first[id_] = None
+                    self._is_put.set()
         self._tell_interval()
 
     def _forget(self, id_: str) -> None:
         if self._pauses.pop(id_, None) is not None:
+            self._first.pop(id_, None)
             self._rota.drop(id_)
             self._unread.pop(id_, None)
             if (task := self._reading.pop(id_, None)) is not None:
@@ -244,7 +268,9 @@ class LoadProber:
         else:
             self._unread.pop(id_, None)
             self._report(id_, outcome)
-            pause_s = pauses.after_reading(self._sized_interval_s)
+            # Those that begin together would be read together ever after: the first interval is any part of one.
+            part = 1.0 if pauses.was_read else self._rng.random()
+            pause_s = part * pauses.after_reading(self._sized_interval_s)
         del self._reading[id_]
         self._put(id_, pause_s * self._rng.uniform(1 - JITTER, 1 + JITTER))
 
