@@ -14,12 +14,19 @@ from extproc.parsers.json_document import (
     decode_chat,
     decode_document,
     decode_string,
+    has_braces,
     without_lone_surrogates,
 )
 from extproc.values.refusal import Reason, Reject
 
 SECOND_LOOK_BYTES = 1 << 20
 """Up to this size, what the strict decoder refuses is read by `json`, at a far higher price in time and memory."""
+
+SMALL_BYTES = 32 << 10
+"""Of a body. In those up to here there is room for 11,000 messages: 2 ms to build, twice where one is none."""
+SPARSE_BYTES = 1024
+"""Of a larger body for each brace, at least: else its messages are left to be read later. To find a brace takes 0.2 µs,
+to step over messages first and read them then 0.3 µs/KB more than to build them here."""
 
 _NOT_OBJECT: str | Reject = Reject(Reason.BODY_NOT_OBJECT)
 
@@ -38,8 +45,10 @@ def read_json(content: Content) -> tuple[str | Reject, Chat | Document | None]:
     not be refused here. What is refused is read again: up to 1 MiB by `json`, above it with such surrogates replaced,
     unless there are more than `MOST_LONE_SURROGATES`: then the body counts as unreadable. The document has them
     replaced whatever its size; with NaN in it, it is None.
+
+    Messages are built here only where they are few or small: up to 2 ms of the event loop.
     """
-    if len(content) <= LARGE_BYTES:
+    if (size := len(content)) <= SMALL_BYTES or (size <= LARGE_BYTES and not has_braces(content, size // SPARSE_BYTES)):
         try:
             chat = decode_chat(content)
             return _model_of(chat), chat

@@ -11,7 +11,7 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 MOST_LONE_SURROGATES = 400_000
 """Found and replaced in 0.1 s of the event loop. A body of 60 MiB has room for 10 million, as gzip in 60 kB."""
 LARGE_BYTES = 256 << 10
-"""Of a body. In those below there is room for 90,000 objects: 20 ms and 20 MB to build."""
+"""Of a body. In those below there is room for 90,000 objects: 20 ms and 20 MB to build, which happens once."""
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What the decoders here raise."""
 
@@ -67,7 +67,7 @@ class Document(_Members, gc=False):
 
 
 class Chat(_Members, gc=False):
-    """The members of a body that is not large, whose messages, if it has any, are what they should be.
+    """The members of a body of few objects, whose messages, if it has any, are what they should be.
 
     They are read in the same pass: to step over them first and read them then takes twice as long.
     """
@@ -83,6 +83,20 @@ decode_messages = msgspec.json.Decoder(list[Message]).decode
 """Messages that were left as they stand. Raises `UNREADABLE`."""
 decode_string = msgspec.json.Decoder(str).decode
 """The value of one JSON string. Raises `UNREADABLE`."""
+
+
+def has_braces(content: Content, count: int) -> bool:
+    """Whether there are `count` opening braces or more. Objects are no more than braces.
+
+    60 to 200 ns for each that is found. What makes a body large has few: `find` passes 50 GB/s of images. `count` takes
+    0.5 µs/KB, as long as to read the body.
+    """
+    at = 0
+    for _ in range(count):
+        at = content.find(b"{", at) + 1
+        if not at:
+            return False
+    return True
 
 
 def without_lone_surrogates(content: Content) -> Content | None:

@@ -12,6 +12,7 @@ from extproc.parsers.json_document import (
     decode_chat,
     decode_document,
     decode_messages,
+    has_braces,
     without_lone_surrogates,
 )
 
@@ -50,6 +51,19 @@ def test_messages_are_read_with_the_other_members_as_they_are_by_themselves() ->
     chat = decode_chat(b'{"messages":null,"model":"phi","messages":%b}' % messages)
     assert (bytes(chat.model), chat.messages) == (b'"phi"', decode_messages(messages))
     assert decode_chat(b'{"messages":null}').messages is decode_chat(b"{}").messages is None
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        pytest.param(b"", False, id="empty"),
+        pytest.param(b"{ }", False, id="one fewer"),
+        pytest.param(b"x{{x", True, id="as many"),
+        pytest.param(bytearray(b'{"{":{}}'), True, id="more"),
+    ],
+)
+def test_has_braces(content: bytes | bytearray, found: bool) -> None:
+    assert has_braces(content, 2) == found
 
 
 @pytest.mark.parametrize("messages", [b'"hi"', b"{}", b"[7]", b'[{"role":7}]', b'[{"role":null}]'])
