@@ -84,10 +84,13 @@ def main(names: tuple[str, ...], trace: Path | None, base: str | None, minutes: 
 
 def run_named(names: Sequence[str], benchmarks: Mapping[str, Callable[[], AsyncIterator[Result]]]) -> None:
     """Runs these of the benchmarks. Errors: ClickException where one could not measure anything."""
+    problems: list[BenchError] = []
     try:
         asyncio.run(_run(names, benchmarks))
     except* BenchError as group:
-        raise click.ClickException("\n".join(map(str, _leaves(group)))) from group
+        problems = _leaves(group)
+    if problems:  # raised in there, it would come in a group itself
+        raise click.ClickException("\n".join(map(str, problems)))
 
 
 async def _run(names: Sequence[str], benchmarks: Mapping[str, Callable[[], AsyncIterator[Result]]]) -> None:
