@@ -12,7 +12,7 @@ IMAGE := extproc:0.1.0
 CLUSTER ?= extproc
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-e2e test-servers test-rest check fuzz envoys bench proto docs tools chromium kind-up minikube-up kind-down try clean
+.PHONY: help setup demo test test-e2e-1 test-e2e-2 test-servers test-rest check fuzz envoys bench proto docs tools chromium kind-up minikube-up kind-down try clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/'
@@ -30,10 +30,13 @@ demo: setup      ## the main job end to end: real Envoy, simulated servers, with
 # Three at a time: what starts processes waits more than it computes.
 SERVERS := tests/doctor tests/probes tests/servers tests/sources
 test: tools      ## the whole test suite, real Envoy, kubectl and Chromium included (and grpcurl where Go is installed)
-	@$(MAKE) --no-print-directory --keep-going --jobs 3 test-e2e test-servers test-rest
+	@$(MAKE) --no-print-directory --keep-going --jobs 3 test-e2e-1 test-e2e-2 test-servers test-rest
 
-test-e2e: setup
-	$(BIN)/pytest tests/e2e
+test-e2e-1: setup
+	$(BIN)/pytest tests/e2e/test_[a-p]*.py
+
+test-e2e-2: setup
+	$(BIN)/pytest tests/e2e/test_[!a-p]*.py
 
 test-servers: setup
 	$(BIN)/pytest $(SERVERS)
