@@ -6,26 +6,24 @@ events and without. When the picker knew of a pod's readiness is what its log sa
 """
 
 import asyncio
-import re
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from statistics import median
 
 import aiohttp
 import msgspec
-import yaml
 
 from bench.chat import chat_request
 from bench.endpoints import serve_nets
 from bench.modes import FULL_DUPLEX
 from bench.paced import Latencies, percentile, run_paced
+from bench.picker_log import CHANGED_ENDPOINT, NEW_ENDPOINT, READY, SERVING, LoggedPicker, Said
 from bench.pod_server import Flip, PodServer, Storm
-from bench.pods import NAMESPACE, POOL, address_of
-from bench.processes import Picker
+from bench.pods import address_of
+from bench.processes import Picker, pool_flags
 from bench.results import BenchError, Ratio, Result
 from bench.scan import fetch_page
 from extproc.cli.demo.envoy import Envoy, GatewaySettings
@@ -42,40 +40,6 @@ START_GOAL_S = 15.0
 MEMORY_GOAL_BYTES = 400_000_000
 GOAL = 2.0
 NOT_READY_GOAL_S = 0.050
-
-_LINE = re.compile(
-    r"^(?P<at>\S+Z) \S+ +extproc\.(?P<what>app serving|app ready|registry endpoint (?:new|changed)) "
-    r"(?:.*?\bendpoint=(?P<pod>\S+))?(?:.*\bready=(?P<ready>\w+) confirmed=(?P<confirmed>\w+))?"
-)
-
-
-@dataclass(frozen=True)
-class _Said:
-    """A line of the picker's log. Times are the day's, in seconds."""
-
-    at_s: float
-    what: str
-    pod: str | None
-    state: tuple[bool, bool]
-    """Ready, and confirmed."""
-
-
-class _PodPicker(Picker):
-    """A picker whose log is read."""
-
-    def __init__(self, *source: str) -> None:
-        super().__init__(*source, config=FULL_DUPLEX.picker_config)
-        self.said: list[_Said] = []
-
-    def _hear(self, line: str) -> None:
-        super()._hear(line)
-        if found := _LINE.match(line):
-            state = (found["ready"] == "True", found["confirmed"] == "True")
-            self.said.append(_Said(datetime.fromisoformat(found["at"]).timestamp(), found["what"], found["pod"], state))
-
-    def after_start_s(self, what: str) -> float:
-        """Seconds from the start of the process until it first said that."""
-        return next(said.at_s for said in self.said if said.what == what) - self.begun_at_s
 
 
 @dataclass(frozen=True)
@@ -101,12 +65,12 @@ async def run() -> AsyncIterator[Result]:
         port = await stack.enter_async_context(serve_nets(MODELS, metrics_page=page.decode()))
         pods = await stack.enter_async_context(PodServer(MODELS, pods=PODS, port=port))
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="extproc-bench-")))
-        source = _source(pods.url, directory)
+        source = pool_flags(pods.url, directory)
         starts = []
         for _ in range(STARTS - 1):
-            async with _PodPicker(*source) as picker:
+            async with LoggedPicker(*source, config=FULL_DUPLEX.picker_config) as picker:
                 starts.append(_start(picker))
-        picker = await stack.enter_async_context(_PodPicker(*source))
+        picker = await stack.enter_async_context(LoggedPicker(*source, config=FULL_DUPLEX.picker_config))
         starts.append(_start(picker))
         for result in _start_lines(starts):
             yield result
@@ -119,24 +83,11 @@ async def run() -> AsyncIterator[Result]:
             yield result
 
 
-def _source(url: str, directory: Path) -> tuple[str, ...]:
-    """The flags of a picker that follows the pool."""
-    file = directory / "kubeconfig"
-    config = {
-        "clusters": [{"name": "bench", "cluster": {"server": url}}],
-        "users": [{"name": "bench", "user": {"token": "none"}}],
-        "contexts": [{"name": "bench", "context": {"cluster": "bench", "user": "bench", "namespace": NAMESPACE}}],
-        "current-context": "bench",
-    }
-    file.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config", **config}))
-    return f"--pool-name={POOL}", f"--pool-namespace={NAMESPACE}", f"--kubeconfig={file}"
-
-
-def _start(picker: _PodPicker) -> _Start:
+def _start(picker: LoggedPicker) -> _Start:
     return _Start(
-        picker.after_start_s("app serving"),
-        picker.after_start_s("registry endpoint new"),
-        picker.after_start_s("app ready"),
+        picker.after_start_s(SERVING),
+        picker.after_start_s(NEW_ENDPOINT),
+        picker.after_start_s(READY),
         picker.cpu_s,
         picker.resident_bytes,
     )
@@ -178,7 +129,7 @@ async def _rest(picker: Picker) -> Result:
     return Result(name=f"{PODS:,} pods at rest: CPU", figure=f"{(picker.cpu_s - before_s) / IDLE_S:.2f} cores")
 
 
-async def _storms(picker: _PodPicker, url: str, api: str) -> list[Result]:
+async def _storms(picker: LoggedPicker, url: str, api: str) -> list[Result]:
     requests = [chat_request(model) for model in MODELS]
 
     async def send() -> _Round:
@@ -248,12 +199,12 @@ def _pick_lines(quiet: Sequence[_Round], stormy: Sequence[_Round]) -> list[Resul
     ]
 
 
-def _lag_lines(picker: _PodPicker, flips: Sequence[Flip]) -> list[Result]:
+def _lag_lines(picker: LoggedPicker, flips: Sequence[Flip]) -> list[Result]:
     """Errors: BenchError where the picker never learned of a flip."""
-    said: dict[str, list[_Said]] = {}
+    said: dict[str, list[Said]] = {}
     for line in picker.said:
-        if line.what == "registry endpoint changed" and line.pod is not None:
-            said.setdefault(line.pod, []).append(line)
+        if line.what == CHANGED_ENDPOINT and line.endpoint is not None:
+            said.setdefault(line.endpoint, []).append(line)
 
     def lag_s(flip: Flip, state: tuple[bool, bool]) -> float:
         # The log has whole milliseconds, cut off.
