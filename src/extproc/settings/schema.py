@@ -197,7 +197,8 @@ class MetricsProbeSettings(Group):
     timeout_s: PositiveDuration = setting(1.0, "Time for one page.", key="timeout")
     staleness_s: PositiveDuration = setting(
         2.0,
-        "Age from which a reading counts less and less; twice the interval at the size of the pool, where that is longer.",
+        "Age from which a reading counts less and less; twice the interval at the size of the pool, where that is "
+        "longer.",
         flag="metrics-staleness-threshold",
         key="staleness",
     )
