@@ -270,20 +270,22 @@ async def test_a_hop_and_a_mode_that_cannot_work_are_seen_in_the_streams() -> No
 
 
 async def test_a_message_timeout_shorter_than_the_hold_is_seen_in_the_streams(tmp_path: Path) -> None:
-    """An engine that has not answered yet: its model's requests are held, and Envoy's own limit is the shorter one."""
+    """An engine that has not answered yet: its model's requests are held until a probe has failed, which takes a second
+    that can have begun a quarter of it before, and Envoy's own limit is the shorter one.
+    """
     file, text = tmp_path / "config.yaml", "{envoy: {messageTimeout: %s}, requests: {hold: 2s}}"
     file.write_text(text % "5s")
     async with AsyncExitStack() as stack:
         address = f"127.0.0.1:{await stack.enter_async_context(raw_server(_say_nothing))}"
         flags = [f"--config-file={file}"]
         picker = await stack.enter_async_context(Picker({"silent": address}, flags=flags, until_ready=False))
-        buffered = {"processing_mode": {"request_body_mode": "BUFFERED"}, "message_timeout": "1s"}
+        buffered = {"processing_mode": {"request_body_mode": "BUFFERED"}, "message_timeout": "0.5s"}
         gateway = GatewaySettings(endpoints=(address,), picker=picker.address, ext_proc=buffered)
         async with Envoy(gateway) as envoy:
             assert await ask(envoy.port, times=2) == [504, 504]
             verdicts = await examine(picker, envoy, seen=2)
-        file.write_text(text % "1s")
-        await until_configured(picker, "messageTimeout: 1s")
+        file.write_text(text % "500ms")
+        await until_configured(picker, "messageTimeout: 500ms")
         async with Envoy(gateway) as envoy:
             assert await ask(envoy.port, times=2) == [503, 503]  # before Envoy loses its patience
             mended = await examine(picker, envoy, seen=4)
