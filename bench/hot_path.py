@@ -50,10 +50,14 @@ _HEADERS = {
 MODES = ("detach", "track")
 
 
+class NotReachedError(BenchError):
+    """The handler of that tree is not reached as it is here."""
+
+
 def count_instructions(mode: str, *, tree: Path) -> float:
     """Instructions for each request of the picker whose sources are in `tree`, in full duplex.
 
-    Errors: BenchError where valgrind is missing, or the handler there is not reached as it is here.
+    Errors: BenchError where valgrind is missing; `NotReachedError`.
     """
     command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", "--instr-atstart=no"]
     environment = os.environ | {"PYTHONPATH": f"{tree / 'src'}{os.pathsep}{Path(__file__).parent.parent}"}
@@ -70,7 +74,7 @@ def count_instructions(mode: str, *, tree: Path) -> float:
         raise BenchError("valgrind is not installed: apt-get install valgrind") from exc
     counted = [line.split()[-1] for line in done.stderr.splitlines() if " Collected : " in line]
     if done.returncode or not counted:
-        raise BenchError(f"nothing could be counted in {tree}:\n{done.stderr[-2000:]}")
+        raise NotReachedError(f"nothing could be counted in {tree}:\n{done.stderr[-2000:]}")
     return int(counted[-1]) / REQUESTS
 
 
