@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import sys
@@ -17,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.e2e.picker import FLAGS, Picker
 from tests.e2e.upstreams import InstantUpstream
 
+from extproc.cli import GRPC_EXPERIMENTS
 from extproc.cli.probe import METHOD, build_requests, read_verdict
 from extproc.sim.engine import EngineSettings
 from extproc.sim.server import SimServer
@@ -230,3 +232,32 @@ async def test_check_is_the_servers_own_loader(tmp_path: Path, pool_file: str) -
     (tmp_path / "again.yaml").write_text(output)
     code, again = await run("check", str(tmp_path / "again.yaml"))
     assert (code, yaml.safe_load(again)) == (0, yaml.safe_load(output))
+
+
+async def test_the_loop_keeps_its_core_from_grpcs_threads() -> None:
+    """Decision 024: the thread that waits for messages, and gRPC's timer, take the core from nobody; all others may."""
+    async with Picker() as picker:
+        pid = picker.process.pid
+        policies = {int(tid): os.sched_getscheduler(int(tid)) for tid in os.listdir(f"/proc/{pid}/task")}
+    assert policies.pop(pid) == os.SCHED_OTHER
+    assert 1 <= list(policies.values()).count(os.SCHED_BATCH) <= 2
+
+
+@pytest.mark.parametrize(
+    ("experiments", "complaint"),
+    [
+        pytest.param(GRPC_EXPERIMENTS, "", id="ours"),
+        pytest.param("-no_such_listener", "Unknown experiment: no_such_listener", id="one-that-is-gone"),
+    ],
+)
+async def test_grpc_knows_what_is_asked_of_it(experiments: str, complaint: str) -> None:
+    """A newer grpcio may have the experiment no more; then decision 024 is to be looked at again."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", "import grpc; grpc.server(None)",
+        env=os.environ | {"GRPC_EXPERIMENTS": experiments, "GRPC_VERBOSITY": "ERROR"},
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    _, said = await process.communicate()
+    assert process.returncode == 0
+    assert ("xperiment" in said.decode()) == bool(complaint)
+    assert complaint in said.decode()

@@ -15,6 +15,10 @@ from extproc import __version__
 
 COMMANDS = ("serve", "check", "explain", "top", "probe", "doctor", "sim", "demo")
 OWN_FLAGS = ("-h", "--help", "--version")
+GRPC_EXPERIMENTS = "-event_engine_listener"
+"""gRPC's sockets are read by the thread that waits for what comes, not by others that wake it: one hop less for each
+message. gRPC takes no other way to ask for it. Source: docs/decisions/024-grpcs-threads.md.
+"""
 
 
 class _Commands(click.Group):
@@ -41,6 +45,7 @@ class _Commands(click.Group):
         # have one.
         os.environ.setdefault("HOME", "/")
         if cmd_name == "serve":
+            os.environ.setdefault("GRPC_EXPERIMENTS", GRPC_EXPERIMENTS)
             _end_on_signals()
         command: click.Command = getattr(import_module(f"extproc.cli.{cmd_name}"), cmd_name)
         return command

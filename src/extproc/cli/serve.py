@@ -8,6 +8,7 @@ from contextlib import suppress
 from random import Random
 
 import click
+import grpc
 
 from extproc.app import build
 from extproc.cli.flags import Given, SettingsCommand, read_settings
@@ -58,7 +59,28 @@ def _return_large_blocks() -> None:
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 1 << 20)
 
 
+def _start_poller() -> None:
+    """Has gRPC start its thread that waits for messages, with a policy under which it takes the core from nobody.
+
+    By default it does so from the thread of the event loop, which woke it: eight times a request, on cores that are
+    busy. Threads inherit the policy of who starts them. Other systems than Linux have no such policy, and a sandbox
+    may forbid it. Source: docs/decisions/024-grpcs-threads.md.
+    """
+    normal = None
+    with suppress(OSError, AttributeError):
+        normal = os.sched_getscheduler(0)
+        if normal == os.SCHED_OTHER:
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    try:
+        grpc.aio.init_grpc_aio()
+    finally:
+        if normal is not None:
+            with suppress(OSError):
+                os.sched_setscheduler(0, normal, os.sched_param(0))
+
+
 async def _run(loaded: Loaded) -> None:
+    _start_poller()
     rng = Random()  # noqa: S311 - ties and jitter
     app = build(loaded, environ=os.environ, clock=time.monotonic, wall_clock=time.time, rng=rng)
     spare_what_stays()
