@@ -152,7 +152,7 @@ class _Server:
             return pod
         pod = self._rng.choice(self._pods)
         if kind < FLIPS + HEARTBEATS:
-            pod.heartbeat_s += 1
+            pod.written_s += 1
         elif kind < FLIPS + HEARTBEATS + NOTES:
             pod.note += 1
         else:
@@ -161,6 +161,8 @@ class _Server:
 
     def _flip(self, pod: BenchPod) -> BenchPod:
         pod.is_ready = not pod.is_ready
+        pod.flipped_s += 1
+        pod.written_s += 1
         self._flips.append(Flip(pod.name, pod.is_ready, time.time()))
         return pod
 

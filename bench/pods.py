@@ -14,7 +14,8 @@ SINCE = "2026-01-01T00:00:00Z"
 _LABELS = {"app": "vllm", "inference.networking.k8s.io/engine-type": "vllm"}
 
 # What differs between two versions of a pod, where it stands in the JSON.
-_VERSION, _TIME, _NOTE, _LABEL, _READY = "«version»", "2026-01-01T11:11:11Z", "«note»", "«label»", "«ready»"
+_VERSION, _NOTE, _LABEL, _READY = "«version»", "«note»", "«label»", "«ready»"
+_WRITTEN, _FLIPPED = "2026-01-01T11:11:11Z", "2026-01-01T22:22:22Z"
 
 
 def address_of(index: int, model: int) -> str:
@@ -31,7 +32,10 @@ class BenchPod:
     note: int = 0
     """An annotation's value."""
     label: int = 0
-    heartbeat_s: int = 0
+    written_s: int = 0
+    """When the kubelet last wrote its status; of the day."""
+    flipped_s: int = 0
+    """When it last became ready, or ceased to be; its conditions tell. A status written anew does not touch it."""
     _template: bytes = field(default=b"", repr=False)
 
     @classmethod
@@ -42,7 +46,8 @@ class BenchPod:
         text = json.dumps(manifest, separators=(",", ":"), ensure_ascii=False).replace("%", "%%")
         for mark, key in (
             (_VERSION, "version"),
-            (_TIME, "time"),
+            (_WRITTEN, "written"),
+            (_FLIPPED, "flipped"),
             (_NOTE, "note"),
             (_LABEL, "label"),
             (_READY, "ready"),
@@ -52,14 +57,18 @@ class BenchPod:
 
     def encode(self, version: int) -> bytes:
         """The pod's JSON as of that resource version."""
-        minutes, seconds = divmod(self.heartbeat_s, 60)
         return self._template % {
             b"version": b"%d" % version,
-            b"time": b"2026-01-02T%02d:%02d:%02dZ" % (minutes // 60 % 24, minutes % 60, seconds),
+            b"written": _time_of_day(self.written_s),
+            b"flipped": _time_of_day(self.flipped_s),
             b"note": b"%d" % self.note,
             b"label": b"%d" % self.label,
             b"ready": b"True" if self.is_ready else b"False",
         }
+
+
+def _time_of_day(seconds: int) -> bytes:
+    return b"2026-01-02T%02d:%02d:%02dZ" % (seconds // 3600 % 24, seconds // 60 % 60, seconds % 60)
 
 
 def _manifest(name: str, index: int, *, model: str, address: str, port: int) -> dict[str, Any]:
@@ -197,8 +206,8 @@ def _status(index: int, address: str) -> dict[str, Any]:
         for kind, told, at in (
             ("PodReadyToStartContainers", "True", SINCE),
             ("Initialized", "True", SINCE),
-            ("Ready", _READY, _TIME),
-            ("ContainersReady", _READY, _TIME),
+            ("Ready", _READY, _FLIPPED),
+            ("ContainersReady", _READY, _FLIPPED),
             ("PodScheduled", "True", SINCE),
         )
     ]
@@ -307,5 +316,5 @@ def _managed_fields(port: int) -> list[dict[str, Any]]:
     created = {"f:metadata": {"f:generateName": {}, "f:labels": labels, "f:ownerReferences": {}}, "f:spec": spec}
     return [
         {"manager": "kube-controller-manager", "time": SINCE, "fieldsV1": created, **common},
-        {"manager": "kubelet", "time": _TIME, "fieldsV1": {"f:status": status}, "subresource": "status", **common},
+        {"manager": "kubelet", "time": _WRITTEN, "fieldsV1": {"f:status": status}, "subresource": "status", **common},
     ]
