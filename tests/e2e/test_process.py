@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -235,12 +236,15 @@ async def test_check_is_the_servers_own_loader(tmp_path: Path, pool_file: str) -
 
 
 async def test_the_loop_keeps_its_core_from_grpcs_threads() -> None:
-    """Decision 024: the thread that waits for messages, and gRPC's timer, take the core from nobody; all others may."""
+    """Decision 024: the thread that waits for messages, and gRPC's timer, take the core from nobody; all others may.
+    Where a sandbox forbids the policy, none has it.
+    """
     async with Picker() as picker:
         pid = picker.process.pid
         policies = {int(tid): os.sched_getscheduler(int(tid)) for tid in os.listdir(f"/proc/{pid}/task")}
     assert policies.pop(pid) == os.SCHED_OTHER
-    assert 1 <= list(policies.values()).count(os.SCHED_BATCH) <= 2
+    tried = subprocess.run([sys.executable, "-c", "import os; os.sched_setscheduler(0, 3, os.sched_param(0))"])
+    assert list(policies.values()).count(os.SCHED_BATCH) in ((1, 2) if tried.returncode == 0 else (0,))
 
 
 @pytest.mark.parametrize(
