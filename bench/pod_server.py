@@ -125,7 +125,9 @@ class _Server:
             self._pages[begin] = (page, gzip.compress(page, 1))
 
     async def _storm(self, request: web.Request) -> web.Response:
-        """Sends events, in an open loop with Poisson arrivals, then makes every pod ready again."""
+        """Sends events, in an open loop with Poisson arrivals, then makes every pod ready again, at the pace at which
+        pods become ready in the storm.
+        """
         events_per_s, duration_s = float(request.query["events_per_s"]), float(request.query["duration_s"])
         self._flips = []
         due_s = begun_s = time.monotonic()
@@ -137,7 +139,7 @@ class _Server:
             events += 1
             due_s += self._rng.expovariate(events_per_s)
         while self._not_ready:
-            await asyncio.sleep(1 / events_per_s)
+            await asyncio.sleep(2 / (events_per_s * FLIPS))
             await self._send(self._flip(self._not_ready.popleft()[1]))
         return web.Response(body=msgspec.json.encode(Storm(events, self._flips)))
 
