@@ -14,8 +14,8 @@ from extproc.settings.schema import ProbeSettings
 from extproc.values.endpoint import Endpoint
 from extproc.values.load import EngineLoad
 
-ASK_S = 5.0
-"""As long as a picker waits by default: an engine that is slow is not one that answers elsewhere."""
+ASK_S = 4.0
+"""Nearly as long as a picker waits by default: who is slow is not one that answers elsewhere."""
 MODEL_PATHS = ("/v1/models", "/openai/v1/models", "/api/v1/models", "/models")
 METRICS_PATHS = ("/metrics", "/prometheus/metrics")
 MOST_ASKED = 8

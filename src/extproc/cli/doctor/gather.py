@@ -10,7 +10,7 @@ import grpc
 
 from extproc._gen.extproc.admin.v1 import admin_pb2
 from extproc.cli.admin_client import AdminError, open_admin
-from extproc.cli.doctor.asking import EngineLook, ask_engines
+from extproc.cli.doctor.asking import ASK_S, EngineLook, ask_engines
 from extproc.cli.doctor.cluster import ClusterFacts, ClusterReader
 from extproc.cli.doctor.evidence import Evidence, ProbeLook
 from extproc.cli.doctor.health import ask_health
@@ -25,8 +25,8 @@ from extproc.sources.choice import find_kubernetes
 from extproc.values.endpoint import Endpoint
 
 PICKER_S = 3.0
-LOOKS_S = 6.0
-"""At everything else, all at once: with the former the bound of all."""
+LOOKS_S = 3 * ASK_S
+"""At everything else, all at once: with the former the bound of all. Engines are asked twice, one after the other."""
 ANYWHERE = ("[::]", "0.0.0.0")
 
 T = TypeVar("T")
