@@ -80,7 +80,7 @@ def _count(mode: str, tree: Path, revision: str) -> Result:
     )
 
 
-class _Figures:
+class Figures:
     """Those of both sides, this tree's first: one from each start."""
 
     def __init__(self) -> None:
@@ -115,7 +115,7 @@ class _Figures:
 
 async def _measure(tree: Path, revision: str, directory: Path) -> AsyncIterator[Result]:
     """Both behind Envoy, in turn."""
-    rates, cpu_us, p50_us, p99_us = (_Figures() for _ in range(4))
+    rates, cpu_us, p50_us, p99_us = (Figures() for _ in range(4))
     paced_at = 0.0
     requests = chat_requests()
     async with serve_endpoints(ENDPOINT_MODELS) as endpoints:

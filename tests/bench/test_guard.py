@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from bench.guard import interval, newest_tag
+from bench.guard import Figures, interval, newest_tag
 from bench.results import BenchError
 
 
@@ -57,3 +57,26 @@ def test_the_base_is_the_tag_before_this_tree(steps: tuple[str, ...], tag: str |
             git("commit", "--quiet", "--message", "x")
     with nullcontext() if tag else pytest.raises(BenchError, match="BASE=REVISION"):
         assert newest_tag(tmp_path) == tag
+
+
+@pytest.mark.parametrize(
+    ("ours", "is_more_better", "is_ok"),
+    [
+        pytest.param((0.9, 1.1), False, True, id="some-starts-cost-more-and-some-less"),
+        pytest.param((1.04, 1.2), False, False, id="each-costs-more"),
+        pytest.param((0.8, 0.9), False, True, id="each-costs-less"),
+        pytest.param((0.8, 0.96), True, False, id="each-gives-less"),
+        pytest.param((0.96, 0.98), True, True, id="one-gives-as-much-within-the-tolerance"),
+    ],
+)
+def test_it_is_the_starts_that_are_judged(ours: tuple[float, float], is_more_better: bool, is_ok: bool) -> None:
+    figures = Figures()
+    for start in ours:
+        for wild in (start, 50.0, start):  # a wild round moves no start
+            figures.add(0, 100 * wild)
+            figures.add(1, 100.0)
+        figures.end_start()
+    result = figures.result("x", " µs", is_more_better=is_more_better)
+    low, high = sorted(ours)
+    assert result.ratio.endswith(f"({low:.3f}–{high:.3f})")
+    assert result.is_ok == is_ok

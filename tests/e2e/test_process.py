@@ -265,3 +265,22 @@ async def test_grpc_knows_what_is_asked_of_it(experiments: str, complaint: str) 
     assert process.returncode == 0
     assert ("xperiment" in said.decode()) == bool(complaint)
     assert complaint in said.decode()
+
+
+@pytest.mark.parametrize(
+    ("variable", "asked"),
+    [pytest.param(None, GRPC_EXPERIMENTS, id="by-default"), pytest.param("-x", "-x", id="unless-the-variable-is-set")],
+)
+async def test_serve_asks_grpc_for_it_before_it_is_imported(variable: str | None, asked: str) -> None:
+    code = (
+        "import os, sys; from click import Context; from extproc import cli; is_early = 'grpc' not in sys.modules;"
+        "cli.main.get_command(Context(cli.main), 'serve'); print(is_early, os.environ['GRPC_EXPERIMENTS'])"
+    )
+    environ = {name: value for name, value in os.environ.items() if name != "GRPC_EXPERIMENTS"}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code,
+        env=environ | ({} if variable is None else {"GRPC_EXPERIMENTS": variable}),
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    printed, _ = await process.communicate()
+    assert printed.decode().split() == ["True", asked]
